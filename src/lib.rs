@@ -1,1 +1,6 @@
-//! Bricklayer.
+//! Bricklayer: GlusterFS volumes for Kubernetes, and a drop-in Heketi server. One library, one binary.
+
+pub mod executor;
+pub mod resources;
+pub mod store;
+pub mod units;

@@ -1,0 +1,130 @@
+//! Bricks: a thin pool with one logical volume, XFS on it, mounted, with a directory inside.
+
+use crate::executor::{Argv, Batch, LVM_DEADLINE, Step, ops::lvm, ops::mount};
+use crate::units::{Bytes, Id, device_node, lv_name, mount_point, pool_name, vg_name};
+
+/// The smallest brick: mkfs.xfs refuses anything under 300 MB.
+pub const SMALLEST: Bytes = Bytes(320 << 20);
+
+/// A brick and the sizes of what is below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brick {
+    /// The id of the brick.
+    pub id: Id,
+    /// The device it is on.
+    pub device: Id,
+    /// The volume it belongs to.
+    pub volume: Id,
+    /// The size of the logical volume.
+    pub size: Bytes,
+    /// The size of the thin pool.
+    pub pool_size: Bytes,
+    /// The size of the thin pool's metadata.
+    pub pool_metadata: Bytes,
+    /// The group that owns the brick directory; 0 leaves it to root.
+    pub gid: i64,
+}
+
+/// Whether mkfs.xfs came to its end: it marks the superblock as in progress until then.
+const XFS_COMPLETE: &str =
+    r#"xfs_db -r -c 'sb 0' -c 'print inprogress' "$1" 2>/dev/null | grep -q '^inprogress = 0$'"#;
+
+/// Makes a brick, from nothing or from whatever an interrupted try has left.
+pub fn create(brick: &Brick, fstab: &str) -> Batch {
+    let (vg, lv) = (vg_name(brick.device), lv_name(brick.id));
+    let node = device_node(brick.device, brick.id);
+    let dir = mount_point(brick.device, brick.id);
+    let brick_dir = format!("{dir}/brick");
+    let complete = Argv::script("bricklayer-xfs-complete", XFS_COMPLETE, [&node]);
+    let mkfs = Argv::new([
+        "mkfs.xfs",
+        "-q",
+        "-f",
+        "-i",
+        "size=512",
+        "-n",
+        "size=8192",
+        &node,
+    ]);
+    let mut steps = vec![
+        Step::always(Argv::new(["mkdir", "-p", &dir])),
+        Step::unless(lvm::lv_exists(&vg, &lv), create_lv(brick)),
+        Step::unless(complete, mkfs),
+        Step::always(mount::fstab_add(fstab, &node, &dir)),
+        Step::unless(mount::is_mounted(&dir), mount::mount(&node, &dir)),
+        Step::always(Argv::new(["mkdir", "-p", &brick_dir])),
+    ];
+    if brick.gid != 0 {
+        steps.push(Step::always(Argv::new([
+            "chown",
+            &format!(":{}", brick.gid),
+            &brick_dir,
+        ])));
+        steps.push(Step::always(Argv::new(["chmod", "2775", &brick_dir])));
+    }
+    Batch::new(steps, LVM_DEADLINE)
+}
+
+/// Removes a brick: unmounts it, forgets its mount, removes the logical volume and the thin pool.
+/// Only what carries the brick's own names is touched. What is gone already stays gone.
+pub fn remove(device: Id, brick: Id, fstab: &str) -> Batch {
+    let (vg, lv, pool) = (vg_name(device), lv_name(brick), pool_name(brick));
+    let dir = mount_point(device, brick);
+    let remove_lv = |name: &str| {
+        lvm::lvm([
+            "lvremove",
+            "-qq",
+            "--autobackup=n",
+            "-f",
+            &format!("{vg}/{name}"),
+        ])
+    };
+    Batch::new(
+        [
+            Step::only_if(mount::is_mounted(&dir), mount::unmount(&dir)),
+            Step::always(mount::fstab_remove(fstab, &dir)),
+            Step::only_if(lvm::lv_exists(&vg, &lv), remove_lv(&lv)),
+            Step::only_if(lvm::lv_exists(&vg, &pool), remove_lv(&pool)),
+            Step::only_if(Argv::new(["test", "-d", &dir]), Argv::new(["rmdir", &dir])),
+        ],
+        LVM_DEADLINE,
+    )
+}
+
+/// Mounts again the bricks of a node that has restarted: activates their volume group, then mounts.
+pub fn restore(device: Id, brick: Id) -> Batch {
+    let dir = mount_point(device, brick);
+    let node = device_node(device, brick);
+    Batch::new(
+        [
+            Step::always(lvm::lvm(["vgchange", "-qq", "-ay", &vg_name(device)])),
+            Step::unless(mount::is_mounted(&dir), mount::mount(&node, &dir)),
+        ],
+        LVM_DEADLINE,
+    )
+}
+
+fn create_lv(brick: &Brick) -> Argv {
+    let vg = vg_name(brick.device);
+    lvm::lvm([
+        "lvcreate".into(),
+        "-qq".into(),
+        "--autobackup=n".into(),
+        "--addtag".into(),
+        format!("{}{}", lvm::BRICK_TAG, brick.id),
+        "--addtag".into(),
+        format!("{}{}", lvm::VOLUME_TAG, brick.volume),
+        "--poolmetadatasize".into(),
+        format!("{}K", brick.pool_metadata.kib()),
+        "--chunksize".into(),
+        "256K".into(),
+        "--size".into(),
+        format!("{}K", brick.pool_size.kib()),
+        "--thin".into(),
+        format!("{vg}/{}", pool_name(brick.id)),
+        "--virtualsize".into(),
+        format!("{}K", brick.size.kib()),
+        "--name".into(),
+        lv_name(brick.id),
+    ])
+}

@@ -1,0 +1,254 @@
+//! The gluster command: peers and volumes. Answers are read from its XML.
+
+use serde::Deserialize;
+
+use crate::executor::{Argv, Batch, GLUSTER_DEADLINE, LOOK_DEADLINE, Output, Step};
+use crate::units::Id;
+
+/// The option that carries the Heketi id, as Heketi itself sets it.
+pub const HEKETI_ID_OPTION: &str = "user.heketi.id";
+/// The option that says that a volume is ours.
+pub const OWNER_OPTION: &str = "user.bricklayer.id";
+
+fn gluster<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Argv {
+    let head = ["gluster", "--mode=script", "--timeout=600"].map(String::from);
+    Argv::new(head.into_iter().chain(words.into_iter().map(Into::into)))
+}
+
+fn xml<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Argv {
+    gluster(
+        words
+            .into_iter()
+            .map(Into::into)
+            .chain(["--xml".to_owned()]),
+    )
+}
+
+/// A member of the trusted pool, as one node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The uuid of its glusterd.
+    pub uuid: String,
+    /// Its name as it was probed; `localhost` for the node that was asked.
+    pub host: String,
+    /// Whether it is connected.
+    pub connected: bool,
+}
+
+/// A volume as `volume info` reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Its name.
+    pub name: String,
+    /// Whether it is started.
+    pub started: bool,
+    /// Its bricks as `host:path`, in set order.
+    pub bricks: Vec<String>,
+    /// Its options.
+    pub options: Vec<(String, String)>,
+}
+
+/// A volume to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewVolume {
+    /// Its name.
+    pub name: String,
+    /// Bricks in a set; 1 for none.
+    pub replicas: usize,
+    /// The bricks as `host:path`, set after set.
+    pub bricks: Vec<String>,
+}
+
+/// The members of the pool.
+pub fn pool_list() -> Batch {
+    Batch::one(xml(["pool", "list"]), LOOK_DEADLINE)
+}
+
+/// Takes a host into the pool.
+pub fn peer_probe(host: &str) -> Batch {
+    Batch::one(gluster(["peer", "probe", host]), GLUSTER_DEADLINE)
+}
+
+/// Takes a host out of the pool.
+pub fn peer_detach(host: &str) -> Batch {
+    Batch::one(gluster(["peer", "detach", host]), GLUSTER_DEADLINE)
+}
+
+/// One volume: exit 0 with the volume in it, or with an error in the XML when there is none.
+pub fn volume_info(name: &str) -> Batch {
+    Batch::one(xml(["volume", "info", name]), LOOK_DEADLINE)
+}
+
+/// All volumes.
+pub fn all_volumes() -> Batch {
+    Batch::one(xml(["volume", "info", "all"]), LOOK_DEADLINE)
+}
+
+/// Makes a volume out of its bricks.
+pub fn create_volume(volume: &NewVolume) -> Argv {
+    let mut words = vec!["volume".to_owned(), "create".into(), volume.name.clone()];
+    if volume.replicas > 1 {
+        words.extend(["replica".to_owned(), volume.replicas.to_string()]);
+    }
+    words.extend(volume.bricks.iter().cloned());
+    gluster(words)
+}
+
+/// Sets one or more options at once, given as pairs of key and value.
+pub fn set_options(name: &str, options: &[(String, String)]) -> Argv {
+    let pairs = options
+        .iter()
+        .flat_map(|(key, value)| [key.clone(), value.clone()]);
+    gluster(
+        ["volume".to_owned(), "set".into(), name.into()]
+            .into_iter()
+            .chain(pairs),
+    )
+}
+
+/// Starts a volume.
+pub fn start_volume(name: &str) -> Argv {
+    gluster(["volume", "start", name])
+}
+
+/// Stops a volume and deletes it; its bricks stay.
+pub fn delete_volume(name: &str, started: bool) -> Batch {
+    let stop = started.then(|| Step::always(gluster(["volume", "stop", name, "force"])));
+    let delete = Step::always(gluster(["volume", "delete", name]));
+    Batch::new(stop.into_iter().chain([delete]), GLUSTER_DEADLINE)
+}
+
+/// The options that mark a volume as ours.
+pub fn owner_options(id: Id) -> [(String, String); 2] {
+    [
+        (OWNER_OPTION.into(), id.to_string()),
+        (HEKETI_ID_OPTION.into(), id.to_string()),
+    ]
+}
+
+/// Reads the answer of [`pool_list`].
+pub fn parse_pool(output: &Output) -> Result<Vec<Peer>, String> {
+    #[derive(Deserialize)]
+    struct Row {
+        uuid: String,
+        hostname: String,
+        connected: u8,
+    }
+    #[derive(Deserialize)]
+    struct Rows {
+        #[serde(default)]
+        peer: Vec<Row>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer {
+        #[serde(default)]
+        op_ret: i32,
+        #[serde(default)]
+        op_errstr: String,
+        peer_status: Option<Rows>,
+    }
+    let answer: Answer = quick_xml::de::from_str(&output.stdout).map_err(|e| e.to_string())?;
+    if answer.op_ret != 0 {
+        return Err(answer.op_errstr);
+    }
+    let rows = answer.peer_status.map(|rows| rows.peer).unwrap_or_default();
+    let peer = |row: Row| Peer {
+        uuid: row.uuid,
+        host: row.hostname,
+        connected: row.connected == 1,
+    };
+    Ok(rows.into_iter().map(peer).collect())
+}
+
+/// Reads the answer of [`volume_info`] or [`all_volumes`]; an absent volume is an empty list.
+pub fn parse_volumes(output: &Output) -> Result<Vec<Volume>, String> {
+    let answer: VolumesAnswer =
+        quick_xml::de::from_str(&output.stdout).map_err(|e| e.to_string())?;
+    if answer.op_errstr.contains("does not exist") {
+        return Ok(vec![]);
+    }
+    if answer.op_ret != 0 {
+        return Err(answer.op_errstr);
+    }
+    let rows = answer
+        .vol_info
+        .map(|info| info.volumes.volume)
+        .unwrap_or_default();
+    Ok(rows.into_iter().map(Volume::from).collect())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct VolumesAnswer {
+    #[serde(default)]
+    op_ret: i32,
+    #[serde(default)]
+    op_errstr: String,
+    vol_info: Option<VolInfo>,
+}
+
+#[derive(Deserialize)]
+struct VolInfo {
+    volumes: VolumeRows,
+}
+
+#[derive(Deserialize)]
+struct VolumeRows {
+    #[serde(default)]
+    volume: Vec<VolumeRow>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct VolumeRow {
+    name: String,
+    #[serde(default)]
+    status_str: String,
+    bricks: BrickRows,
+    options: Option<OptionRows>,
+}
+
+#[derive(Deserialize)]
+struct BrickRows {
+    #[serde(default)]
+    brick: Vec<BrickRow>,
+}
+
+#[derive(Deserialize)]
+struct BrickRow {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct OptionRows {
+    #[serde(default)]
+    option: Vec<OptionRow>,
+}
+
+#[derive(Deserialize)]
+struct OptionRow {
+    name: String,
+    #[serde(default)]
+    value: String,
+}
+
+impl From<VolumeRow> for Volume {
+    fn from(row: VolumeRow) -> Self {
+        let options = row.options.map(|rows| rows.option).unwrap_or_default();
+        Self {
+            name: row.name,
+            started: row.status_str == "Started",
+            bricks: row
+                .bricks
+                .brick
+                .into_iter()
+                .map(|brick| brick.name)
+                .collect(),
+            options: options
+                .into_iter()
+                .map(|option| (option.name, option.value))
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Simulated nodes, below the command.

@@ -1,0 +1,126 @@
+//! Conditions: what is true of an object, since when, and why.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One condition of an object, as the Kubernetes API conventions describe them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// What the condition is about, such as Ready or Placed.
+    #[serde(rename = "type")]
+    #[schemars(length(max = 64))]
+    pub type_: String,
+    /// True, False or Unknown.
+    #[schemars(regex(pattern = "^(True|False|Unknown)$"), length(max = 7))]
+    pub status: String,
+    /// Why, in one CamelCase word for programs.
+    #[schemars(length(min = 1, max = 128))]
+    pub reason: String,
+    /// Why, for people: names the thing, the cause and the next step.
+    #[serde(default)]
+    #[schemars(length(max = 32768))]
+    pub message: String,
+    /// When the status last changed.
+    pub last_transition_time: Time,
+    /// The generation of the spec that was looked at.
+    #[serde(default)]
+    pub observed_generation: i64,
+}
+
+/// Sets the condition `type_` and says whether anything but the message's generation changed. The
+/// transition time moves only with the status.
+pub fn set_condition(
+    conditions: &mut Vec<Condition>,
+    now: jiff::Timestamp,
+    generation: i64,
+    (type_, status, reason): (&str, &str, &str),
+    message: impl Into<String>,
+) -> bool {
+    let message = message.into();
+    let new = |since| Condition {
+        type_: type_.into(),
+        status: status.into(),
+        reason: reason.into(),
+        message,
+        last_transition_time: since,
+        observed_generation: generation,
+    };
+    match conditions
+        .iter_mut()
+        .find(|condition| condition.type_ == type_)
+    {
+        Some(old) => {
+            let since = if old.status == status {
+                old.last_transition_time.clone()
+            } else {
+                Time(now)
+            };
+            let new = new(since);
+            let changed = *old != new;
+            *old = new;
+            changed
+        }
+        None => {
+            conditions.push(new(Time(now)));
+            true
+        }
+    }
+}
+
+/// The condition of a type, if it was ever set.
+pub fn condition<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+/// Whether the condition of a type is set to True.
+pub fn condition_is(conditions: &[Condition], type_: &str) -> bool {
+    condition(conditions, type_).is_some_and(|condition| condition.status == "True")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_transition_time_moves_only_with_the_status() {
+        let (early, late) = (
+            jiff::Timestamp::UNIX_EPOCH,
+            jiff::Timestamp::from_second(100).unwrap(),
+        );
+        let mut all = vec![];
+        assert!(set_condition(
+            &mut all,
+            early,
+            1,
+            ("Ready", "False", "Waiting"),
+            "a"
+        ));
+        assert!(set_condition(
+            &mut all,
+            late,
+            1,
+            ("Ready", "False", "Waiting"),
+            "b"
+        ));
+        assert_eq!(all[0].last_transition_time, Time(early));
+        assert!(!set_condition(
+            &mut all,
+            late,
+            1,
+            ("Ready", "False", "Waiting"),
+            "b"
+        ));
+        assert!(set_condition(
+            &mut all,
+            late,
+            2,
+            ("Ready", "True", "Started"),
+            ""
+        ));
+        assert_eq!(all[0].last_transition_time, Time(late));
+        assert!(condition_is(&all, "Ready"));
+        assert_eq!(all.len(), 1);
+    }
+}

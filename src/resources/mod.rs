@@ -1,0 +1,81 @@
+//! The stored model: one file a kind. Shapes only; nothing here waits or decides.
+//!
+//! `spec` is what is wanted and belongs to the user; `status.placement` is what was decided;
+//! `status.observed` and the conditions are what was last seen.
+
+mod cluster;
+mod conditions;
+mod device;
+mod node;
+mod volume;
+
+use kube::{CustomResourceExt, Resource, ResourceExt};
+
+pub use cluster::{
+    ClusterCapacity, ClusterCounts, GlusterCluster, GlusterClusterSpec, GlusterClusterStatus,
+    HostKeyPolicy, KeySource, Limits, SecretKey, SimulatedTransport, SshTransport, TransportSpec,
+};
+pub use conditions::{Condition, condition, condition_is, set_condition};
+pub use device::{DeviceCapacity, GlusterDevice, GlusterDeviceSpec, GlusterDeviceStatus};
+pub use node::{GlusterNode, GlusterNodeSpec, GlusterNodeStatus, Hostnames};
+pub use volume::{
+    ClaimRef, Durability, DurabilityType, GlusterVolume, GlusterVolumeSpec, GlusterVolumeStatus,
+    LastError, MountInfo, Observed, OnRefusal, PlacedBrick, Placement, Sizing,
+};
+
+use crate::units::Id;
+
+/// The API group of all kinds.
+pub const GROUP: &str = "bricklayer.dev";
+/// The label that carries the Heketi id of an object.
+pub const ID_LABEL: &str = "bricklayer.dev/id";
+/// The finalizer that keeps an object until what it stands for is seen to be gone from the nodes.
+pub const FINALIZER: &str = "bricklayer.dev/on-nodes";
+/// The namespace for what is namespaced when Bricklayer runs on one machine.
+pub const HOME_NAMESPACE: &str = "bricklayer";
+
+/// What an administrator wants of a node or device. New volumes go to what is online; what is
+/// offline or failed keeps the bricks that it has.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Takes new bricks.
+    #[default]
+    Online,
+    /// Takes no new bricks; those it has stay in use.
+    Offline,
+    /// Given up: takes no new bricks, and may be deleted once it is empty.
+    Failed,
+}
+
+/// The Heketi id of an object: its label, else its uid without dashes. Never fails, so that an
+/// object made by `kubectl apply` has its id before anybody wrote the label.
+pub fn id_of<K: Resource>(object: &K) -> Id {
+    let label = object
+        .labels()
+        .get(ID_LABEL)
+        .and_then(|text| text.parse().ok());
+    label.unwrap_or_else(|| Id::from_uid(object.meta().uid.as_deref().unwrap_or_default()))
+}
+
+/// The custom resource definitions of all kinds, in the order in which `crds/` lists them.
+pub fn definitions()
+-> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>
+{
+    vec![
+        GlusterCluster::crd(),
+        GlusterNode::crd(),
+        GlusterDevice::crd(),
+        GlusterVolume::crd(),
+    ]
+}

@@ -1,0 +1,293 @@
+//! GlusterVolume: a GlusterFS volume, from the wish to the bricks.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Condition;
+use crate::units::{Bytes, Id};
+
+/// A GlusterFS volume: what is wanted of it, where its bricks were placed, and what was last seen.
+#[derive(CustomResource, kube::KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "bricklayer.dev",
+    version = "v1alpha1",
+    kind = "GlusterVolume",
+    plural = "glustervolumes",
+    shortname = "gvol",
+    category = "gluster",
+    status = "GlusterVolumeStatus",
+    printcolumn(name = "Size", type_ = "string", json_path = ".spec.size"),
+    printcolumn(name = "Type", type_ = "string", json_path = ".spec.durability.type"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
+    ),
+    printcolumn(
+        name = "Volume",
+        type_ = "string",
+        json_path = ".status.volumeName",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Cluster",
+        type_ = "string",
+        json_path = ".status.placement.cluster",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Transport",
+        type_ = "string",
+        json_path = ".status.transport",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.name) == has(oldSelf.name)").message("the name cannot be added or taken away later"))]
+#[x_kube(validation = Rule::new("has(self.claimRef) == has(oldSelf.claimRef)").message("the claim cannot be added or taken away later"))]
+pub struct GlusterVolumeSpec {
+    /// The name that GlusterFS clients mount; `vol_<id>` when it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 200),
+        regex(pattern = "^[a-zA-Z0-9_][a-zA-Z0-9_-]*$")
+    )]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("the name cannot change"))]
+    pub name: Option<String>,
+    /// The size, such as 10Gi.
+    #[x_kube(validation = Rule::new("quantity(self).compareTo(quantity('1')) >= 0").message("a volume has at least one byte"))]
+    #[x_kube(validation = Rule::new("quantity(self).compareTo(quantity(oldSelf)) == 0").message("the size cannot change yet"))]
+    pub size: Bytes,
+    /// What the size means: what a client can use, or the plain sum of the bricks (Heketi's way).
+    #[serde(default)]
+    pub sizing: Sizing,
+    /// How the data is kept safe.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("the durability cannot change"))]
+    pub durability: Durability,
+    /// The names of the GlusterClusters that may hold it, tried in this order; any when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 253)))]
+    pub clusters: Vec<String>,
+    /// How much larger than the brick its thin pool is, to leave room for snapshots: 1 to 100.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 100))]
+    pub snapshot_factor: f64,
+    /// Options for `gluster volume set`, each written as `key value`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128), inner(length(max = 4096)))]
+    pub options: Vec<String>,
+    /// The group that owns the bricks; 0 leaves them to root.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 2147483646))]
+    pub gid: i64,
+    /// Whether the volume hosts block volumes.
+    #[serde(default)]
+    pub block: bool,
+    /// The PersistentVolumeClaim that it was made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("the claim cannot change"))]
+    pub claim_ref: Option<ClaimRef>,
+    /// What happens when there is no room: try again later, or forget the wish.
+    #[serde(default)]
+    pub on_refusal: OnRefusal,
+}
+
+/// What the size of a volume means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Sizing {
+    /// What a client can use: the share of the file system is added to the bricks.
+    #[default]
+    Usable,
+    /// The plain sum of the bricks that hold data, as Heketi counts.
+    Bricks,
+}
+
+/// How the data of a volume is kept safe.
+#[derive(kube::KubeSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.type == 'replicate' ? (has(self.replicas) && self.replicas >= 2 && self.replicas <= 3) : !has(self.replicas)")
+    .message("replicate needs replicas: 2 or 3; none takes no replicas"))]
+pub struct Durability {
+    /// none: each byte once. replicate: each byte on as many nodes as replicas says.
+    #[serde(rename = "type")]
+    pub type_: DurabilityType,
+    /// How many bricks hold each byte: 2 or 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+}
+
+/// The kinds of durability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DurabilityType {
+    /// Each byte once.
+    None,
+    /// Each byte on several nodes.
+    Replicate,
+}
+
+impl Default for Durability {
+    fn default() -> Self {
+        Self {
+            type_: DurabilityType::Replicate,
+            replicas: Some(3),
+        }
+    }
+}
+
+impl Durability {
+    /// How many bricks make one set.
+    pub fn set_size(&self) -> usize {
+        match self.type_ {
+            DurabilityType::None => 1,
+            DurabilityType::Replicate => self.replicas.map_or(3, |replicas| replicas as usize),
+        }
+    }
+}
+
+/// The claim that a volume was made for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimRef {
+    /// The namespace of the claim.
+    #[schemars(length(max = 63))]
+    pub namespace: String,
+    /// The name of the claim.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// The uid of the claim: a claim that is made again under the same name is another claim.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+}
+
+/// What happens when there is no room for a volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnRefusal {
+    /// It is tried again when something changed.
+    #[default]
+    Retry,
+    /// It is refused once, and never placed later.
+    Forget,
+}
+
+/// What was decided and last seen of a volume.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GlusterVolumeStatus {
+    /// The Heketi id of the volume.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<Id>,
+    /// How its nodes are reached: ssh, or SIMULATED so that nobody takes it for storage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport: Option<String>,
+    /// The name that GlusterFS clients mount.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume_name: Option<String>,
+    /// One word for people: Pending, Refused, Creating, Ready, Deleting or Failed. Derived from the
+    /// conditions and never read back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// The generation of the spec that was looked at.
+    pub observed_generation: i64,
+    /// Placed (bricks have their places) and Ready (clients can mount it).
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// Where the bricks are. Written before the first command runs, and never edited by anybody else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
+    /// What was last seen on the nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Observed>,
+    /// How clients mount it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mount: Option<MountInfo>,
+    /// The last command that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<LastError>,
+}
+
+/// Where the bricks of a volume are.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Placement {
+    /// The name of the GlusterCluster.
+    pub cluster: String,
+    /// The bricks, in the order in which GlusterFS is given them: set after set.
+    #[schemars(length(max = 1024))]
+    pub bricks: Vec<PlacedBrick>,
+}
+
+/// One brick and its place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlacedBrick {
+    /// The id of the brick.
+    pub id: Id,
+    /// The id of the GlusterDevice.
+    pub device: Id,
+    /// The id of the GlusterNode.
+    pub node: Id,
+    /// The storage host name that GlusterFS is given.
+    pub host: String,
+    /// The brick directory on the node.
+    pub path: String,
+    /// The size of the logical volume.
+    pub size: Bytes,
+    /// The size of the thin pool.
+    pub pool_size: Bytes,
+    /// The size of the thin pool's metadata.
+    pub pool_metadata: Bytes,
+    /// The set it belongs to, from 0.
+    pub set: u32,
+    /// Its position in the set, from 0.
+    pub position: u32,
+}
+
+/// What was last seen of a volume on the nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Observed {
+    /// When it was looked at.
+    pub time: String,
+    /// How many of the placed bricks were seen to be ready.
+    pub bricks_ready: u32,
+    /// Whether GlusterFS reported the volume as started.
+    pub started: bool,
+}
+
+/// How clients mount a volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MountInfo {
+    /// Servers to ask for the volume file, in order of preference.
+    pub servers: Vec<String>,
+}
+
+/// A command that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastError {
+    /// When.
+    pub time: String,
+    /// The host it ran on.
+    pub node: String,
+    /// The command.
+    pub command: String,
+    /// Its exit code; absent when no answer came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// What it wrote to its error stream, or why no answer came.
+    pub stderr: String,
+}
+
+fn one() -> f64 {
+    1.0
+}

@@ -1,0 +1,12 @@
+//! Sizes, ids and names: the words that every room shares. Imports nothing of ours and does no I/O.
+
+mod id;
+mod names;
+mod size;
+
+pub use id::{Id, ParseIdError};
+pub use names::{
+    NameError, brick_path, check_device_path, check_hostname, check_volume_name, device_node,
+    lv_name, mount_point, pool_name, vg_name,
+};
+pub use size::{Bytes, GIB, KIB, MIB, ParseSizeError};
