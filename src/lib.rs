@@ -1,6 +1,7 @@
 //! Bricklayer: GlusterFS volumes for Kubernetes, and a drop-in Heketi server. One library, one binary.
 
 pub mod executor;
+pub mod intent;
 pub mod resources;
 pub mod store;
 pub mod units;

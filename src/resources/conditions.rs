@@ -4,6 +4,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// A place was found for every brick of a volume.
+pub const PLACED: &str = "Placed";
+/// The names and paths of a node or device are its own; decided once, before any command runs.
+pub const ACCEPTED: &str = "Accepted";
+/// The object does what it is for.
+pub const READY: &str = "Ready";
+/// A node answers commands.
+pub const REACHABLE: &str = "Reachable";
+/// An ask that was to be forgotten when it fails has failed for good; nothing of it is left.
+pub const FAILED: &str = "Failed";
+
 /// One condition of an object, as the Kubernetes API conventions describe them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

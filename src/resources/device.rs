@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, State};
+use super::{Condition, OnRefusal, State};
 use crate::units::{Bytes, Id};
 
 /// A disk of a node. It becomes an LVM volume group of its own, and bricks are carved out of it.
@@ -64,10 +64,22 @@ pub struct GlusterDeviceSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub tags: BTreeMap<String, String>,
+    /// What happens when it cannot be taken in: try again, or forget it.
+    #[serde(default)]
+    pub on_refusal: OnRefusal,
     /// Whether what is found on the disk may be destroyed when it is prepared. A disk that another
     /// GlusterDevice uses is never wiped.
     #[serde(default)]
     pub wipe: bool,
+}
+
+impl GlusterDevice {
+    /// Conditions, none before the first visit.
+    pub fn conditions(&self) -> &[Condition] {
+        self.status
+            .as_ref()
+            .map_or(&[], |status| &status.conditions)
+    }
 }
 
 /// What was last seen of a device.

@@ -15,7 +15,9 @@ pub use cluster::{
     ClusterCapacity, ClusterCounts, GlusterCluster, GlusterClusterSpec, GlusterClusterStatus,
     HostKeyPolicy, KeySource, Limits, SecretKey, SimulatedTransport, SshTransport, TransportSpec,
 };
-pub use conditions::{Condition, condition, condition_is, set_condition};
+pub use conditions::{
+    ACCEPTED, Condition, FAILED, PLACED, REACHABLE, READY, condition, condition_is, set_condition,
+};
 pub use device::{DeviceCapacity, GlusterDevice, GlusterDeviceSpec, GlusterDeviceStatus};
 pub use node::{GlusterNode, GlusterNodeSpec, GlusterNodeStatus, Hostnames};
 pub use volume::{

@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, State};
+use super::{Condition, OnRefusal, State};
 use crate::units::Id;
 
 /// A server of a cluster: it runs glusterd and has devices for bricks.
@@ -61,6 +61,9 @@ pub struct GlusterNodeSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub tags: BTreeMap<String, String>,
+    /// What happens when it cannot be taken in: try again, or forget it.
+    #[serde(default)]
+    pub on_refusal: OnRefusal,
 }
 
 /// The names and addresses of a node. The first of each list is used.
@@ -90,6 +93,15 @@ impl GlusterNodeSpec {
     /// The host that peers and clients use; empty if the object broke its schema.
     pub fn storage_host(&self) -> &str {
         self.hostnames.storage.first().map_or("", String::as_str)
+    }
+}
+
+impl GlusterNode {
+    /// Conditions, none before the first visit.
+    pub fn conditions(&self) -> &[Condition] {
+        self.status
+            .as_ref()
+            .map_or(&[], |status| &status.conditions)
     }
 }
 

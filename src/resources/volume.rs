@@ -200,6 +200,17 @@ pub struct GlusterVolumeStatus {
     /// Placed (bricks have their places) and Ready (clients can mount it).
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+    /// Why it has no place, cluster by cluster; empty once it has one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub refusals: Vec<Refusal>,
+    /// How many times it was placed; part of the brick ids, so that a new try never meets old names.
+    pub attempt: u32,
+    /// Devices (by id) that refused a brick of this volume or could not be reached. They are left
+    /// out of the next placement.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1024))]
+    pub avoid: Vec<Id>,
     /// Where the bricks are. Written before the first command runs, and never edited by anybody else.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
@@ -249,6 +260,70 @@ pub struct PlacedBrick {
     pub set: u32,
     /// Its position in the set, from 0.
     pub position: u32,
+    /// Whether the brick is on its way out: it keeps its space until it was seen to be gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retiring: bool,
+}
+
+impl Placement {
+    /// The bricks that serve the volume, in GlusterFS order.
+    pub fn active(&self) -> impl Iterator<Item = &PlacedBrick> {
+        self.bricks.iter().filter(|brick| !brick.retiring)
+    }
+
+    /// The bricks on their way out.
+    pub fn retiring(&self) -> impl Iterator<Item = &PlacedBrick> {
+        self.bricks.iter().filter(|brick| brick.retiring)
+    }
+}
+
+impl PlacedBrick {
+    /// The brick as GlusterFS names it: `host:path`.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host, self.path)
+    }
+
+    /// The space it takes on its device.
+    pub fn need(&self) -> Bytes {
+        self.pool_size.plus(self.pool_metadata)
+    }
+}
+
+/// Why one cluster does not take a volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Refusal {
+    /// The id of the GlusterCluster; absent when there is no cluster at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Id>,
+    /// Why, in one word: NoSpace, NoNodes, NoOnlineDevices, NameInUse, ClusterFull,
+    /// AllKindsDisabled, KindNotOffered, NoClusters, UnknownCluster or Expired.
+    pub reason: String,
+    /// Why, for people, device by device, and what would help.
+    pub message: String,
+    /// With ClusterFull: how many volumes the cluster has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// With ClusterFull: how many it may have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+impl GlusterVolume {
+    /// The name that GlusterFS clients mount: the one asked for, else `vol_<id>`.
+    pub fn volume_name(&self) -> String {
+        self.spec
+            .name
+            .clone()
+            .unwrap_or_else(|| format!("vol_{}", super::id_of(self)))
+    }
+
+    /// Conditions, none before the first visit.
+    pub fn conditions(&self) -> &[Condition] {
+        self.status
+            .as_ref()
+            .map_or(&[], |status| &status.conditions)
+    }
 }
 
 /// What was last seen of a volume on the nodes.

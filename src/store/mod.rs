@@ -1,1 +1,200 @@
-//! Reading and writing objects.
+//! Reading and writing objects. All code speaks `kube::Client`: in a cluster that is the API
+//! server, on one machine the [`embedded`] service. A conflict is an answer here, not a surprise.
+
+mod cache;
+pub mod embedded;
+
+use std::fmt::Debug;
+
+use k8s_openapi::NamespaceResourceScope;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::ClusterResourceScope;
+use kube::{Client, Resource, ResourceExt};
+use serde::{Serialize, de::DeserializeOwned};
+
+pub use cache::{Cache, Changes};
+
+/// What the stored kinds have in common.
+pub trait Kind:
+    Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+}
+
+impl<K> Kind for K where
+    K: Resource<DynamicType = ()>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// Why a read or write did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else wrote the object first: read it again and decide again.
+    #[error("{0} was changed by somebody else meanwhile")]
+    Conflict(String),
+    /// There is an object of that name already.
+    #[error("{0} exists already")]
+    Exists(String),
+    /// There is no such object.
+    #[error("{0} does not exist")]
+    NotFound(String),
+    /// The server refused what the object says.
+    #[error("{0}")]
+    Invalid(String),
+    /// The server did not answer, or answered that it cannot; whether a write happened is unknown.
+    #[error("the object store does not answer: {0}")]
+    Unavailable(#[source] Box<kube::Error>),
+}
+
+/// A typed handle on the objects. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    client: Client,
+}
+
+impl Store {
+    /// A store behind a client.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// The client itself, for what the runtime library does (watching, leases, events).
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// The object of that name as it is now, if there is one.
+    pub async fn get<K: Kind>(&self, name: &str) -> Result<Option<K>, StoreError>
+    where
+        K: Resource<Scope = ClusterResourceScope>,
+    {
+        let found = self.all::<K>().get_opt(name).await;
+        found.map_err(|error| explained(error, K::kind(&()).as_ref(), name))
+    }
+
+    /// All objects of a kind as they are now.
+    pub async fn list<K: Kind>(&self) -> Result<Vec<K>, StoreError>
+    where
+        K: Resource<Scope = ClusterResourceScope>,
+    {
+        let found = self.all::<K>().list(&ListParams::default()).await;
+        found
+            .map(|list| list.items)
+            .map_err(|error| explained(error, K::kind(&()).as_ref(), "list"))
+    }
+
+    /// Makes an object.
+    pub async fn create<K: Kind>(&self, object: &K) -> Result<K, StoreError>
+    where
+        K: Resource<Scope = ClusterResourceScope>,
+    {
+        let made = self.all::<K>().create(&PostParams::default(), object).await;
+        made.map_err(|error| explained(error, K::kind(&()).as_ref(), &object.name_any()))
+    }
+
+    /// Replaces an object if nobody has changed it since it was read.
+    pub async fn replace<K: Kind>(&self, object: &K) -> Result<K, StoreError>
+    where
+        K: Resource<Scope = ClusterResourceScope>,
+    {
+        let name = object.name_any();
+        let done = self
+            .all::<K>()
+            .replace(&name, &PostParams::default(), object)
+            .await;
+        done.map_err(|error| explained(error, K::kind(&()).as_ref(), &name))
+    }
+
+    /// Replaces the status of an object if nobody has changed the object since it was read.
+    pub async fn replace_status<K: Kind>(&self, object: &K) -> Result<K, StoreError>
+    where
+        K: Resource<Scope = ClusterResourceScope>,
+    {
+        let name = object.name_any();
+        let done = self
+            .all::<K>()
+            .replace_status(&name, &PostParams::default(), object)
+            .await;
+        done.map_err(|error| explained(error, K::kind(&()).as_ref(), &name))
+    }
+
+    /// Changes parts of an object by JSON merge patch. A `metadata.resourceVersion` in the patch
+    /// makes it conditional.
+    pub async fn merge<K: Kind>(
+        &self,
+        name: &str,
+        patch: &serde_json::Value,
+    ) -> Result<K, StoreError>
+    where
+        K: Resource<Scope = ClusterResourceScope>,
+    {
+        let done = self
+            .all::<K>()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await;
+        done.map_err(|error| explained(error, K::kind(&()).as_ref(), name))
+    }
+
+    /// Asks for an object to be deleted if it still has that uid. An object with finalizers stays
+    /// until they are gone. True if there was something to delete.
+    pub async fn delete<K: Kind>(&self, name: &str, uid: Option<String>) -> Result<bool, StoreError>
+    where
+        K: Resource<Scope = ClusterResourceScope>,
+    {
+        let preconditions = uid.map(|uid| Preconditions {
+            uid: Some(uid),
+            resource_version: None,
+        });
+        let params = DeleteParams {
+            preconditions,
+            ..DeleteParams::default()
+        };
+        match self
+            .all::<K>()
+            .delete(name, &params)
+            .await
+            .map_err(|e| explained(e, K::kind(&()).as_ref(), name))
+        {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Handle on a cluster-scoped kind.
+    pub fn all<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = ClusterResourceScope>,
+    {
+        Api::all(self.client.clone())
+    }
+
+    /// Handle on a namespaced kind.
+    pub fn within<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+/// Sorts a client's error by what the caller can do about it.
+pub fn explained(error: kube::Error, kind: &str, name: &str) -> StoreError {
+    let what = format!("{kind} {name}");
+    match error {
+        kube::Error::Api(status) => match (status.code, status.reason.as_str()) {
+            (_, "AlreadyExists") => StoreError::Exists(what),
+            (_, "Conflict") | (409, _) => StoreError::Conflict(what),
+            (404, _) => StoreError::NotFound(what),
+            (400 | 403 | 405 | 413 | 415 | 422, _) => StoreError::Invalid(status.message.clone()),
+            _ => StoreError::Unavailable(Box::new(kube::Error::Api(status))),
+        },
+        other => StoreError::Unavailable(Box::new(other)),
+    }
+}

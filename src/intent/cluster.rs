@@ -1,0 +1,69 @@
+//! Asking for clusters.
+
+use std::collections::BTreeMap;
+
+use kube::ResourceExt;
+use serde_json::json;
+
+use super::{AskError, Intent, metadata};
+use crate::resources::{GlusterCluster, GlusterClusterSpec};
+use crate::units::Id;
+
+/// Makes a cluster; its object is named by its id.
+pub async fn create(
+    intent: &Intent,
+    id: Id,
+    spec: GlusterClusterSpec,
+) -> Result<GlusterCluster, AskError> {
+    let name = id.to_string();
+    let mut object = GlusterCluster::new(&name, spec);
+    object.metadata = metadata(&name, id, BTreeMap::new());
+    Ok(intent.store.create(&object).await?)
+}
+
+/// Says which kinds of volumes a cluster takes.
+pub async fn set_flags(
+    intent: &Intent,
+    name: &str,
+    file: bool,
+    block: bool,
+) -> Result<GlusterCluster, AskError> {
+    Ok(intent
+        .store
+        .merge(name, &json!({"spec": {"file": file, "block": block}}))
+        .await?)
+}
+
+/// Removes a cluster that has neither nodes nor volumes.
+pub async fn delete(intent: &Intent, cluster: &GlusterCluster) -> Result<(), AskError> {
+    let name = cluster.name_any();
+    if in_use(intent, &name) {
+        return Err(AskError::InUse(format!(
+            "cluster {name} has nodes or volumes: remove them first"
+        )));
+    }
+    intent
+        .store
+        .delete::<GlusterCluster>(&name, cluster.uid())
+        .await?;
+    Ok(())
+}
+
+/// Whether a cluster has nodes or volumes.
+pub fn in_use(intent: &Intent, name: &str) -> bool {
+    let holds = |cluster: Option<&str>| cluster == Some(name);
+    intent
+        .nodes
+        .find(|node| node.spec.cluster == name)
+        .is_some()
+        || intent
+            .volumes
+            .find(|volume| {
+                let placement = volume
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.placement.as_ref());
+                holds(placement.map(|placement| placement.cluster.as_str()))
+            })
+            .is_some()
+}

@@ -1,0 +1,77 @@
+//! Asking for devices.
+
+use std::collections::BTreeMap;
+
+use kube::ResourceExt;
+use serde_json::json;
+
+use super::{AskError, Decision, Intent, metadata};
+use crate::resources::{ACCEPTED, GlusterDevice, GlusterDeviceSpec, State, condition};
+use crate::store::StoreError;
+use crate::units::Id;
+
+/// Asks for a device to be prepared, and waits for the leader to accept it. The object is named by
+/// its id.
+pub async fn create(
+    intent: &Intent,
+    id: Id,
+    spec: GlusterDeviceSpec,
+) -> Result<Decision<GlusterDevice>, AskError> {
+    let name = id.to_string();
+    let mut object = GlusterDevice::new(&name, spec);
+    object.metadata = metadata(&name, id, BTreeMap::new());
+    let made = intent.store.create(&object).await?;
+    let decided =
+        |device: &GlusterDevice| Some(condition(device.conditions(), ACCEPTED)?.status == "True");
+    intent.decision(&intent.devices, made, decided).await
+}
+
+/// Says what is wanted of a device.
+pub async fn set_state(intent: &Intent, name: &str, state: State) -> Result<(), AskError> {
+    intent
+        .store
+        .merge::<GlusterDevice>(name, &json!({"spec": {"state": state}}))
+        .await?;
+    Ok(())
+}
+
+/// Changes the tags of a device: `change` gets those it has and gives back those it is to have.
+pub async fn set_tags(
+    intent: &Intent,
+    name: &str,
+    change: impl Fn(BTreeMap<String, String>) -> BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, AskError> {
+    for _ in 0..super::WRITE_TRIES {
+        let Some(mut device) = intent.store.get::<GlusterDevice>(name).await? else {
+            break;
+        };
+        device.spec.tags = change(std::mem::take(&mut device.spec.tags));
+        match intent.store.replace(&device).await {
+            Err(StoreError::Conflict(_)) => {}
+            done => return Ok(done?.spec.tags),
+        }
+    }
+    Err(StoreError::Conflict(name.into()).into())
+}
+
+/// Removes a device that has no bricks.
+pub async fn delete(intent: &Intent, device: &GlusterDevice) -> Result<(), AskError> {
+    let (name, id) = (device.name_any(), crate::resources::id_of(device));
+    let holds = |volume: &crate::resources::GlusterVolume| {
+        let placement = volume
+            .status
+            .as_ref()
+            .and_then(|status| status.placement.as_ref());
+        placement.is_some_and(|placement| placement.bricks.iter().any(|brick| brick.device == id))
+    };
+    if intent.volumes.find(holds).is_some() {
+        return Err(AskError::InUse(format!(
+            "device {name} has bricks: remove their volumes first"
+        )));
+    }
+    intent
+        .store
+        .delete::<GlusterDevice>(&name, device.uid())
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! What a client may ask for: the only way in for faces. An ask writes spec and waits on status;
+//! it never picks a device and never runs a command.
+
+pub mod cluster;
+pub mod device;
+pub mod node;
+pub mod volume;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{Resource, ResourceExt};
+
+use crate::resources::{
+    Condition, FAILED, GlusterCluster, GlusterDevice, GlusterNode, GlusterVolume, ID_LABEL,
+    OnRefusal, READY, condition, condition_is,
+};
+use crate::store::{Cache, Kind, Store, StoreError};
+use crate::units::Id;
+
+/// How long a face waits for the leader to decide an ask.
+pub const DECISION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a read-change-write is tried when somebody else writes the same object.
+const WRITE_TRIES: usize = 10;
+
+/// The store and what was last seen of every kind. Cheap to clone.
+#[derive(Clone)]
+pub struct Intent {
+    /// Reads and writes as of now.
+    pub store: Store,
+    /// All clusters.
+    pub clusters: Cache<GlusterCluster>,
+    /// All nodes.
+    pub nodes: Cache<GlusterNode>,
+    /// All devices.
+    pub devices: Cache<GlusterDevice>,
+    /// All volumes.
+    pub volumes: Cache<GlusterVolume>,
+}
+
+/// An ask that was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The store did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Nobody decided in time: no leader is working. Nothing will come of the ask; ask again.
+    #[error("nobody decided within {} s: no leader is working; try again", DECISION_TIMEOUT.as_secs())]
+    Undecided,
+    /// The object is in use.
+    #[error("{0}")]
+    InUse(String),
+}
+
+/// What the leader said to an ask.
+#[derive(Debug, Clone)]
+pub enum Decision<K> {
+    /// It is being done.
+    Accepted(Arc<K>),
+    /// It will not be done; the object is gone already, this is its last state.
+    Refused(Arc<K>),
+}
+
+/// How far an ask has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// Still working.
+    Running,
+    /// Done.
+    Done,
+    /// It failed for good; nothing of it is left. The text says why.
+    Failed(String),
+}
+
+/// How far the making of an object has come, by its conditions.
+pub fn progress(conditions: &[Condition]) -> Progress {
+    if let Some(failed) = condition(conditions, FAILED).filter(|failed| failed.status == "True") {
+        return Progress::Failed(failed.message.clone());
+    }
+    if condition_is(conditions, READY) {
+        Progress::Done
+    } else {
+        Progress::Running
+    }
+}
+
+/// Whether clients see an object: not while it is made for somebody who forgets it when it fails,
+/// not after that has failed, and not once it is on its way out.
+pub fn visible<K: Resource>(object: &K, on_refusal: OnRefusal, conditions: &[Condition]) -> bool {
+    let given_up = condition_is(conditions, FAILED);
+    let was_ready = condition(conditions, READY).is_some_and(|ready| ready.reason != "Creating");
+    let hidden = on_refusal == OnRefusal::Forget && !was_ready;
+    object.meta().deletion_timestamp.is_none() && !given_up && !hidden
+}
+
+/// Metadata of a new object: named, labelled with its id, and kept by our finalizer.
+fn metadata(name: &str, id: Id, annotations: BTreeMap<String, String>) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.into()),
+        labels: Some(BTreeMap::from([(ID_LABEL.into(), id.to_string())])),
+        annotations: (!annotations.is_empty()).then_some(annotations),
+        finalizers: Some(vec![crate::resources::FINALIZER.into()]),
+        ..ObjectMeta::default()
+    }
+}
+
+impl Intent {
+    /// Waits until the leader has decided about a new object: `decided` reads its conditions. What
+    /// was refused, or not decided in time, is taken back.
+    async fn decision<K: Kind>(
+        &self,
+        cache: &Cache<K>,
+        made: K,
+        decided: impl Fn(&K) -> Option<bool>,
+    ) -> Result<Decision<K>, AskError>
+    where
+        K: Resource<Scope = kube::core::ClusterResourceScope>,
+    {
+        let (name, uid) = (made.name_any(), made.uid());
+        let seen = cache
+            .wait(&name, DECISION_TIMEOUT, |seen| {
+                let seen = seen.filter(|seen| seen.meta().uid == uid)?;
+                decided(seen).map(|accepted| (accepted, Arc::new(seen.clone())))
+            })
+            .await;
+        match seen {
+            Some((true, object)) => Ok(Decision::Accepted(object)),
+            Some((false, object)) => {
+                self.take_back::<K>(&name, uid).await?;
+                Ok(Decision::Refused(object))
+            }
+            None => {
+                self.take_back::<K>(&name, uid).await?;
+                Err(AskError::Undecided)
+            }
+        }
+    }
+
+    async fn take_back<K: Kind>(&self, name: &str, uid: Option<String>) -> Result<(), AskError>
+    where
+        K: Resource<Scope = kube::core::ClusterResourceScope>,
+    {
+        self.store
+            .delete::<K>(name, uid)
+            .await
+            .map(drop)
+            .map_err(AskError::from)
+    }
+}

@@ -1,0 +1,74 @@
+//! Asking for nodes.
+
+use std::collections::BTreeMap;
+
+use kube::ResourceExt;
+use serde_json::json;
+
+use super::{AskError, Decision, Intent, metadata};
+use crate::resources::{ACCEPTED, GlusterNode, GlusterNodeSpec, State, condition};
+use crate::store::StoreError;
+use crate::units::Id;
+
+/// Asks for a node to be taken into its cluster, and waits for the leader to accept its names. The
+/// object is named by its id.
+pub async fn create(
+    intent: &Intent,
+    id: Id,
+    spec: GlusterNodeSpec,
+) -> Result<Decision<GlusterNode>, AskError> {
+    let name = id.to_string();
+    let mut object = GlusterNode::new(&name, spec);
+    object.metadata = metadata(&name, id, BTreeMap::new());
+    let made = intent.store.create(&object).await?;
+    let decided =
+        |node: &GlusterNode| Some(condition(node.conditions(), ACCEPTED)?.status == "True");
+    intent.decision(&intent.nodes, made, decided).await
+}
+
+/// Says what is wanted of a node.
+pub async fn set_state(intent: &Intent, name: &str, state: State) -> Result<(), AskError> {
+    intent
+        .store
+        .merge::<GlusterNode>(name, &json!({"spec": {"state": state}}))
+        .await?;
+    Ok(())
+}
+
+/// Changes the tags of a node: `change` gets those it has and gives back those it is to have.
+pub async fn set_tags(
+    intent: &Intent,
+    name: &str,
+    change: impl Fn(BTreeMap<String, String>) -> BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, AskError> {
+    for _ in 0..super::WRITE_TRIES {
+        let Some(mut node) = intent.store.get::<GlusterNode>(name).await? else {
+            break;
+        };
+        node.spec.tags = change(std::mem::take(&mut node.spec.tags));
+        match intent.store.replace(&node).await {
+            Err(StoreError::Conflict(_)) => {}
+            done => return Ok(done?.spec.tags),
+        }
+    }
+    Err(StoreError::Conflict(name.into()).into())
+}
+
+/// Removes a node that has no devices.
+pub async fn delete(intent: &Intent, node: &GlusterNode) -> Result<(), AskError> {
+    let name = node.name_any();
+    if intent
+        .devices
+        .find(|device| device.spec.node == name)
+        .is_some()
+    {
+        return Err(AskError::InUse(format!(
+            "node {name} has devices: remove them first"
+        )));
+    }
+    intent
+        .store
+        .delete::<GlusterNode>(&name, node.uid())
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,229 @@
+//! One shared watch per kind: what it has seen, who waits for which object, and who wants to know
+//! of every change. Waiting never opens a watch of its own.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use kube::ResourceExt;
+use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::{WatchStreamExt, watcher};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::{Kind, Store};
+
+/// What was last seen of all objects of a kind. Cheap to clone.
+pub struct Cache<K: Kind> {
+    shared: Arc<Shared<K>>,
+}
+
+struct Shared<K: Kind> {
+    objects: reflector::Store<K>,
+    waiting: Mutex<HashMap<String, Arc<Notify>>>,
+    listeners: Mutex<Vec<Arc<Listener<K>>>>,
+    synced: watch::Sender<bool>,
+}
+
+struct Listener<K: Kind> {
+    changed: Mutex<HashSet<ObjectRef<K>>>,
+    wake: Notify,
+}
+
+/// The names of changed objects, each once however often it changed: the queue is never longer than
+/// the number of objects.
+pub struct Changes<K: Kind>(Arc<Listener<K>>);
+
+impl<K: Kind> Clone for Cache<K> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<K: Kind> Cache<K> {
+    /// A cache of a kind, and the work that keeps it filled: it ends only when the process does.
+    pub fn start(store: &Store) -> (Self, impl Future<Output = ()> + Send + use<K>) {
+        let api = kube::Api::<K>::all(store.client());
+        let (objects, mut writer) = reflector::store::<K>();
+        let (synced, _) = watch::channel(false);
+        let shared = Arc::new(Shared {
+            objects,
+            waiting: Mutex::default(),
+            listeners: Mutex::default(),
+            synced,
+        });
+        let cache = Self {
+            shared: shared.clone(),
+        };
+        let fill = async move {
+            let events = watcher(api, watcher::Config::default()).default_backoff();
+            let mut events = std::pin::pin!(events);
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(mut event) => {
+                        strip(&mut event);
+                        writer.apply_watcher_event(&event);
+                        shared.tell(&event);
+                    }
+                    Err(error) => {
+                        tracing::warn!(kind = %K::kind(&()), %error, "a watch was interrupted and starts again")
+                    }
+                }
+            }
+        };
+        (cache, fill)
+    }
+
+    /// Waits until the first complete list has been seen.
+    pub async fn synced(&self) {
+        let mut synced = self.shared.synced.subscribe();
+        // The sender lives in `shared`, which `self` holds: waiting cannot end without a value.
+        let _ = synced.wait_for(|synced| *synced).await;
+    }
+
+    /// The cluster-scoped object of that name, if it has been seen.
+    pub fn get(&self, name: &str) -> Option<Arc<K>> {
+        self.shared.objects.get(&ObjectRef::new(name))
+    }
+
+    /// The object that a reference names, if it has been seen.
+    pub fn get_ref(&self, reference: &ObjectRef<K>) -> Option<Arc<K>> {
+        self.shared.objects.get(reference)
+    }
+
+    /// All objects, in no order.
+    pub fn list(&self) -> Vec<Arc<K>> {
+        self.shared.objects.state()
+    }
+
+    /// The first object that the test accepts.
+    pub fn find(&self, test: impl Fn(&K) -> bool) -> Option<Arc<K>> {
+        self.shared.objects.find(test)
+    }
+
+    /// The reader that the controller runtime wants.
+    pub fn reader(&self) -> reflector::Store<K> {
+        self.shared.objects.clone()
+    }
+
+    /// Waits until `test` gives a value for what is seen under `name` (nothing when it is gone), or
+    /// until the time is over.
+    pub async fn wait<T>(
+        &self,
+        name: &str,
+        timeout: Duration,
+        mut test: impl FnMut(Option<&K>) -> Option<T>,
+    ) -> Option<T> {
+        let until = Instant::now() + timeout;
+        loop {
+            let notify = self
+                .shared
+                .waiting
+                .lock()
+                .entry(name.to_owned())
+                .or_default()
+                .clone();
+            let mut woken = std::pin::pin!(notify.notified());
+            woken.as_mut().enable();
+            if let Some(value) = test(self.get(name).as_deref()) {
+                self.forget_waiting(name, &notify);
+                return Some(value);
+            }
+            if tokio::time::timeout_at(until, woken).await.is_err() {
+                self.forget_waiting(name, &notify);
+                return test(self.get(name).as_deref());
+            }
+        }
+    }
+
+    /// A stream of references to objects that changed, beginning with all that are there.
+    pub fn changes(&self) -> Changes<K> {
+        let listener = Arc::new(Listener {
+            changed: Mutex::default(),
+            wake: Notify::new(),
+        });
+        self.shared.listeners.lock().push(listener.clone());
+        let now = self.list();
+        listener.changed.lock().extend(
+            now.iter()
+                .map(|object| ObjectRef::from_obj(object.as_ref())),
+        );
+        listener.wake.notify_one();
+        Changes(listener)
+    }
+
+    fn forget_waiting(&self, name: &str, notify: &Arc<Notify>) {
+        let mut waiting = self.shared.waiting.lock();
+        // Two references are left when nobody else waits: ours and the map's.
+        if Arc::strong_count(notify) <= 2 {
+            waiting.remove(name);
+        }
+    }
+}
+
+impl<K: Kind> Changes<K> {
+    /// The next changed objects; waits until there is at least one.
+    pub async fn next(&self) -> HashSet<ObjectRef<K>> {
+        loop {
+            let woken = self.0.wake.notified();
+            let changed = std::mem::take(&mut *self.0.changed.lock());
+            if !changed.is_empty() {
+                return changed;
+            }
+            woken.await;
+        }
+    }
+
+    /// The changes as a stream for the controller runtime.
+    pub fn stream(self) -> impl Stream<Item = ObjectRef<K>> + Send {
+        futures::stream::unfold(self, |changes| async move {
+            Some((changes.next().await, changes))
+        })
+        .flat_map(futures::stream::iter)
+    }
+}
+
+impl<K: Kind> Shared<K> {
+    fn tell(&self, event: &watcher::Event<K>) {
+        match event {
+            watcher::Event::Apply(object) | watcher::Event::Delete(object) => self.tell_one(object),
+            watcher::Event::InitDone => {
+                for object in self.objects.state() {
+                    self.tell_one(&object);
+                }
+                // Whoever waits for an object that went away while the watch was down looks again.
+                self.waiting
+                    .lock()
+                    .values()
+                    .for_each(|notify| notify.notify_waiters());
+                self.synced.send_replace(true);
+            }
+            watcher::Event::Init | watcher::Event::InitApply(_) => {}
+        }
+    }
+
+    fn tell_one(&self, object: &K) {
+        if let Some(notify) = self.waiting.lock().get(&object.name_any()) {
+            notify.notify_waiters();
+        }
+        let reference = ObjectRef::from_obj(object);
+        for listener in self.listeners.lock().iter() {
+            listener.changed.lock().insert(reference.clone());
+            listener.wake.notify_one();
+        }
+    }
+}
+
+/// Drops what nobody reads and what would double the memory of a large cache.
+fn strip<K: Kind>(event: &mut watcher::Event<K>) {
+    if let watcher::Event::Apply(object) | watcher::Event::InitApply(object) = event {
+        object.meta_mut().managed_fields = None;
+        if let Some(annotations) = object.meta_mut().annotations.as_mut() {
+            annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        }
+    }
+}
