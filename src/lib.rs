@@ -1,5 +1,6 @@
 //! Bricklayer: GlusterFS volumes for Kubernetes, and a drop-in Heketi server. One library, one binary.
 
+pub mod allocation;
 pub mod executor;
 pub mod intent;
 pub mod resources;
