@@ -15,11 +15,7 @@ pub fn check(inventory: &Inventory, request: &Request, bricks: &[Brick]) -> Vec<
     for (set, members) in &sets {
         let nodes: BTreeSet<_> = members.iter().map(|brick| brick.node).collect();
         if members.len() != request.set_size {
-            wrong.push(format!(
-                "set {set} has {} bricks instead of {}",
-                members.len(),
-                request.set_size
-            ));
+            wrong.push(format!("set {set} has {} bricks instead of {}", members.len(), request.set_size));
         }
         if nodes.len() != members.len() {
             wrong.push(format!("set {set} has two bricks on one node"));
@@ -32,25 +28,15 @@ pub fn check(inventory: &Inventory, request: &Request, bricks: &[Brick]) -> Vec<
     if let Some(size) = sizes.first()
         && request.brick_size(sets.len()) != Some(*size)
     {
-        wrong.push(format!(
-            "bricks of {size} are not what {} sets ask for",
-            sets.len()
-        ));
+        wrong.push(format!("bricks of {size} are not what {} sets ask for", sets.len()));
     }
     if bricks.is_empty() || bricks.len() > request.max_bricks {
-        wrong.push(format!(
-            "{} bricks are not between 1 and {}",
-            bricks.len(),
-            request.max_bricks
-        ));
+        wrong.push(format!("{} bricks are not between 1 and {}", bricks.len(), request.max_bricks));
     }
     let mut needs: BTreeMap<_, (Bytes, Bytes)> = BTreeMap::new();
     for brick in bricks {
         let need = needs.entry(brick.device).or_default();
-        *need = (
-            need.0.plus(brick.pool).plus(brick.metadata),
-            need.1.max(brick.metadata),
-        );
+        *need = (need.0.plus(brick.pool).plus(brick.metadata), need.1.max(brick.metadata));
         let open = inventory
             .devices
             .get(&brick.device)
@@ -58,7 +44,7 @@ pub fn check(inventory: &Inventory, request: &Request, bricks: &[Brick]) -> Vec<
         let node_open = inventory
             .nodes
             .get(&brick.node)
-            .is_some_and(|node| node.closed.is_none());
+            .is_some_and(|node| node.cluster == request.cluster && node.closed.is_none());
         if open.is_none() || !node_open || request.avoid.contains(&brick.device) {
             wrong.push(format!("device {} takes no bricks", brick.device));
         }
@@ -66,9 +52,7 @@ pub fn check(inventory: &Inventory, request: &Request, bricks: &[Brick]) -> Vec<
     for (device, (need, metadata)) in needs {
         let free = inventory.free(device, metadata);
         if need > free {
-            wrong.push(format!(
-                "device {device} has {free} free, and {need} was placed on it"
-            ));
+            wrong.push(format!("device {device} has {free} free, and {need} was placed on it"));
         }
     }
     wrong

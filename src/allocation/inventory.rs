@@ -1,4 +1,4 @@
-//! What there is to place on: the nodes of one cluster, their devices, and what volumes have taken.
+//! What there is to place on: the nodes of all clusters, their devices, and what volumes have taken.
 //! Free space is derived, never counted: capacity, minus the sum of what was placed, minus room for
 //! the spare that LVM keeps beside its largest pool metadata.
 
@@ -9,6 +9,8 @@ use crate::units::{Bytes, Id};
 /// A node as placement sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
+    /// The cluster it belongs to.
+    pub cluster: Id,
     /// Its name, for people.
     pub name: String,
     /// The host that GlusterFS is given.
@@ -66,34 +68,26 @@ impl Inventory {
         self.nodes.insert(id, node);
     }
 
-    /// Takes a node away.
-    pub fn remove_node(&mut self, id: Id) {
-        self.nodes.remove(&id);
+    /// Forgets all nodes and devices, so that they can be listed anew; what volumes have taken stays.
+    pub fn clear_topology(&mut self) {
+        self.nodes.clear();
+        self.devices.clear();
+        self.by_node.clear();
     }
 
     /// Adds or changes a device.
     pub fn set_device(&mut self, id: Id, device: Device) {
-        self.remove_device(id);
-        self.by_node.entry(device.node).or_default().push(id);
-        self.devices.insert(id, device);
-    }
-
-    /// Takes a device away.
-    pub fn remove_device(&mut self, id: Id) {
-        if let Some(old) = self.devices.remove(&id)
-            && let Some(siblings) = self.by_node.get_mut(&old.node)
-        {
-            siblings.retain(|sibling| *sibling != id);
+        let siblings = self.by_node.entry(device.node).or_default();
+        if !siblings.contains(&id) {
+            siblings.push(id);
         }
+        self.devices.insert(id, device);
     }
 
     /// Says what a volume has taken; replaces what was said of it before. Nothing taken forgets it.
     pub fn set_volume(&mut self, id: Id, taken: Vec<Taken>) {
-        let old = if taken.is_empty() {
-            self.volumes.remove(&id)
-        } else {
-            self.volumes.insert(id, taken.clone())
-        };
+        let old =
+            if taken.is_empty() { self.volumes.remove(&id) } else { self.volumes.insert(id, taken.clone()) };
         for brick in old.unwrap_or_default() {
             let used = self.used.entry(brick.device).or_default();
             used.bytes = used.bytes.minus(brick.pool.plus(brick.metadata));
@@ -122,18 +116,30 @@ impl Inventory {
             return Bytes(0);
         };
         let used = self.used.get(&device);
-        let largest = used
-            .and_then(|used| used.metadata.last_key_value())
-            .map_or(Bytes(0), |(size, _)| *size);
+        let largest =
+            used.and_then(|used| used.metadata.last_key_value()).map_or(Bytes(0), |(size, _)| *size);
         let spare = largest.max(metadata);
         found.capacity.minus(self.used(device)).minus(spare)
     }
 
-    /// All space on all devices, and what is left of it.
-    pub fn totals(&self) -> (Bytes, Bytes) {
-        let total = self.devices.values().map(|device| device.capacity).sum();
-        let free = self.devices.keys().map(|id| self.free(*id, Bytes(0))).sum();
+    /// All space on the devices of a cluster, and what is left of it.
+    pub fn totals(&self, cluster: Id) -> (Bytes, Bytes) {
+        let devices: Vec<Id> =
+            self.members(cluster).flat_map(|(id, _)| self.devices_of(*id)).copied().collect();
+        let total = devices.iter().filter_map(|id| self.devices.get(id)).map(|device| device.capacity).sum();
+        let free = devices.iter().map(|id| self.free(*id, Bytes(0))).sum();
         (total, free)
+    }
+
+    /// The nodes of a cluster.
+    pub fn members(&self, cluster: Id) -> impl Iterator<Item = (&Id, &Node)> {
+        self.nodes.iter().filter(move |(_, node)| node.cluster == cluster)
+    }
+
+    /// Whether any device of a cluster takes bricks.
+    pub fn any_open(&self, cluster: Id) -> bool {
+        let open = |id: &Id| self.devices.get(id).is_some_and(|device| device.closed.is_none());
+        self.members(cluster).any(|(id, node)| node.closed.is_none() && self.devices_of(*id).iter().any(open))
     }
 
     /// A node by its id.
@@ -144,10 +150,5 @@ impl Inventory {
     /// The devices of a node.
     pub fn devices_of(&self, node: Id) -> &[Id] {
         self.by_node.get(&node).map_or(&[], Vec::as_slice)
-    }
-
-    /// How many nodes and devices there are.
-    pub fn counts(&self) -> (usize, usize) {
-        (self.nodes.len(), self.devices.len())
     }
 }

@@ -39,10 +39,7 @@ struct Open {
 
 impl Open {
     fn room(&self, need: Bytes) -> u64 {
-        self.devices
-            .iter()
-            .map(|(free, _)| free.0 / need.0.max(1))
-            .sum()
+        self.devices.iter().map(|(free, _)| free.0 / need.0.max(1)).sum()
     }
 
     fn free(&self) -> Bytes {
@@ -91,23 +88,12 @@ fn place_sets(
             return None;
         }
         for (position, node) in open.iter_mut().take(request.set_size).enumerate() {
-            let (free, device) = node
-                .devices
-                .iter_mut()
-                .max_by_key(|(free, id)| (*free, *id))?;
+            let (free, device) = node.devices.iter_mut().max_by_key(|(free, id)| (*free, *id))?;
             if *free < need {
                 return None;
             }
             *free = free.minus(need);
-            bricks.push(Brick {
-                device: *device,
-                node: node.node,
-                size,
-                pool,
-                metadata,
-                set,
-                position,
-            });
+            bricks.push(Brick { device: *device, node: node.node, size, pool, metadata, set, position });
         }
     }
     Some(bricks)
@@ -120,18 +106,11 @@ fn open_nodes(inventory: &Inventory, request: &Request, size: Bytes) -> Vec<Open
         let shut = device.closed.is_some() || request.avoid.contains(id);
         (!shut).then(|| (inventory.free(*id, metadata), *id))
     };
-    let nodes = inventory
-        .nodes
-        .iter()
-        .filter(|(_, node)| node.closed.is_none());
+    let nodes = inventory.nodes.iter().filter(|(_, node)| node.closed.is_none());
     nodes
         .map(|(id, _)| Open {
             node: *id,
-            devices: inventory
-                .devices_of(*id)
-                .iter()
-                .filter_map(open_device)
-                .collect(),
+            devices: inventory.devices_of(*id).iter().filter_map(open_device).collect(),
         })
         .collect()
 }
@@ -140,17 +119,13 @@ fn open_nodes(inventory: &Inventory, request: &Request, size: Bytes) -> Vec<Open
 /// sizes wherever it goes.
 fn extent(inventory: &Inventory) -> Bytes {
     let largest = inventory.devices.values().map(|device| device.extent).max();
-    largest
-        .filter(|extent| extent.0 > 0)
-        .unwrap_or(Bytes(4 << 20))
+    largest.filter(|extent| extent.0 > 0).unwrap_or(Bytes(4 << 20))
 }
 
 /// A number that orders equal nodes differently for each seed (Fibonacci hashing of the id's text).
 fn tie(node: Id, seed: u64) -> u64 {
     let text = node.to_string();
-    text.bytes().fold(seed, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-    })
+    text.bytes().fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }
 
 fn refusal(inventory: &Inventory, request: &Request, tried: Option<Bytes>) -> Refused {
@@ -167,12 +142,8 @@ fn refusal(inventory: &Inventory, request: &Request, tried: Option<Bytes>) -> Re
     let need = pool.plus(metadata);
     let mut excluded = vec![];
     let mut with_room = 0;
-    for (id, node) in &inventory.nodes {
-        let why = |device: Option<String>, rule| Excluded {
-            node: node.name.clone(),
-            device,
-            rule,
-        };
+    for (id, node) in inventory.members(request.cluster) {
+        let why = |device: Option<String>, rule| Excluded { node: node.name.clone(), device, rule };
         if let Some(reason) = &node.closed {
             excluded.push(why(None, Exclusion::Closed(reason.clone())));
             continue;
@@ -198,13 +169,7 @@ fn refusal(inventory: &Inventory, request: &Request, tried: Option<Bytes>) -> Re
             with_room += 1;
         }
     }
-    Refused::NoRoom {
-        needed,
-        with_room,
-        brick: size,
-        need,
-        excluded,
-    }
+    Refused::NoRoom { needed, with_room, brick: size, need, excluded }
 }
 
 #[cfg(test)]

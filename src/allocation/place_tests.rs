@@ -19,11 +19,7 @@ fn inventory(nodes: &[Vec<u64>]) -> Inventory {
         let node = id(n + 1);
         inventory.set_node(
             node,
-            Node {
-                name: format!("node{n}"),
-                host: format!("10.0.0.{n}"),
-                closed: None,
-            },
+            Node { cluster: id(0), name: format!("node{n}"), host: format!("10.0.0.{n}"), closed: None },
         );
         for (d, gib) in devices.iter().enumerate() {
             let device = Device {
@@ -41,6 +37,7 @@ fn inventory(nodes: &[Vec<u64>]) -> Inventory {
 
 fn request(gib: u64, set_size: usize) -> Request {
     Request {
+        cluster: id(0),
         size: Bytes(gib * GIB),
         sizing: Sizing::Bricks,
         set_size,
@@ -64,13 +61,7 @@ fn fits_by_search(inventory: &Inventory, request: &Request, sets: usize) -> bool
         .iter()
         .map(|(id, device)| (device.node, inventory.free(*id, metadata).0 / need.0))
         .collect();
-    fn search(
-        rooms: &mut Vec<(Id, u64)>,
-        sets: usize,
-        r: usize,
-        used: &mut Vec<Id>,
-        from: usize,
-    ) -> bool {
+    fn search(rooms: &mut Vec<(Id, u64)>, sets: usize, r: usize, used: &mut Vec<Id>, from: usize) -> bool {
         if used.len() == r {
             return sets == 1 || search(rooms, sets - 1, r, &mut vec![], 0);
         }
@@ -143,14 +134,7 @@ proptest! {
 fn a_refusal_names_what_excluded_each_device() {
     let mut inventory = inventory(&[vec![100], vec![100], vec![100]]);
     let closed = Some("is unreachable".to_owned());
-    inventory.set_node(
-        id(2),
-        Node {
-            name: "node1".into(),
-            host: "h".into(),
-            closed,
-        },
-    );
+    inventory.set_node(id(2), Node { cluster: id(0), name: "node1".into(), host: "h".into(), closed });
     let mut small = inventory.devices[&id(3000)].clone();
     small.capacity = Bytes(8 * GIB);
     inventory.set_device(id(3000), small);

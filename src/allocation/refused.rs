@@ -66,23 +66,12 @@ const NAMED: usize = 12;
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoShape {
-                size,
-                max_bricks,
-                brick_max,
-                brick_min,
-            } => write!(
+            Self::NoShape { size, max_bricks, brick_max, brick_min } => write!(
                 f,
                 "{size} cannot be cut into at most {max_bricks} bricks of {brick_min} to {brick_max}: \
                  ask for another size or raise the cluster's limits"
             ),
-            Self::NoRoom {
-                needed,
-                with_room,
-                brick,
-                need,
-                excluded,
-            } => {
+            Self::NoRoom { needed, with_room, brick, need, excluded } => {
                 write!(
                     f,
                     "{with_room} of {needed} needed nodes have room for a brick of {} (it takes {})",
@@ -122,19 +111,11 @@ impl fmt::Display for Excluded {
 
 /// A size with two decimals at most, for people.
 fn short(size: Bytes) -> String {
-    let units = [
-        ("Ti", 1u64 << 40),
-        ("Gi", 1 << 30),
-        ("Mi", 1 << 20),
-        ("Ki", 1 << 10),
-    ];
+    let units = [("Ti", 1u64 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)];
     let Some((suffix, factor)) = units.into_iter().find(|(_, factor)| size.0 >= *factor) else {
         return size.to_string();
     };
     let hundredths = u128::from(size.0) * 100 / u128::from(factor);
     let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);
-    format!(
-        "{}{suffix}",
-        text.trim_end_matches('0').trim_end_matches('.')
-    )
+    format!("{}{suffix}", text.trim_end_matches('0').trim_end_matches('.'))
 }

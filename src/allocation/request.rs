@@ -19,6 +19,8 @@ pub enum Sizing {
 /// A volume to place.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// The cluster to place in.
+    pub cluster: Id,
     /// Its size.
     pub size: Bytes,
     /// What the size means.
@@ -48,11 +50,7 @@ impl Request {
         };
         // Heketi refuses a brick under the limit; what a claim asks for is raised to it instead.
         let smallest = self.brick_min.max(SMALLEST_BRICK);
-        let size = if self.sizing == Sizing::Usable && sets == 1 {
-            size.max(smallest)
-        } else {
-            size
-        };
+        let size = if self.sizing == Sizing::Usable && sets == 1 { size.max(smallest) } else { size };
         (size >= smallest && size <= self.brick_max).then_some(size)
     }
 
@@ -69,11 +67,7 @@ fn with_file_system(usable: Bytes) -> Bytes {
     let log = Bytes((usable.0 / 2048).clamp(64 * MIB, 2 * GIB));
     let headers = Bytes(48 * MIB).plus(Bytes(usable.0 / 100));
     let reserve = Bytes(usable.0 / 90);
-    usable
-        .plus(log)
-        .plus(headers)
-        .plus(reserve)
-        .round_up(Bytes(MIB))
+    usable.plus(log).plus(headers).plus(reserve).round_up(Bytes(MIB))
 }
 
 /// The thin pool of a brick and its metadata on a device with that extent: the pool is the brick
@@ -121,6 +115,7 @@ mod tests {
     #[test]
     fn sizes_outside_the_limits_are_no_bricks() {
         let request = Request {
+            cluster: Id::from_uid("c"),
             size: Bytes::from_gib(10),
             sizing: Sizing::Bricks,
             set_size: 1,

@@ -29,11 +29,7 @@ impl Argv {
         arguments: impl IntoIterator<Item = S>,
     ) -> Self {
         let head = ["sh", "-c", script, name].map(String::from);
-        Self(
-            head.into_iter()
-                .chain(arguments.into_iter().map(Into::into))
-                .collect(),
-        )
+        Self(head.into_iter().chain(arguments.into_iter().map(Into::into)).collect())
     }
 
     /// The command for people: words that need it are quoted, a script is shown by its name.
@@ -42,11 +38,7 @@ impl Argv {
             [shell, flag, _, rest @ ..] if shell == "sh" && flag == "-c" => rest,
             all => all,
         };
-        words
-            .iter()
-            .map(|word| quoted(word))
-            .collect::<Vec<_>>()
-            .join(" ")
+        words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -82,26 +74,17 @@ pub struct Step {
 impl Step {
     /// A command that always runs.
     pub fn always(run: Argv) -> Self {
-        Self {
-            guard: Guard::Always,
-            run,
-        }
+        Self { guard: Guard::Always, run }
     }
 
     /// A command that runs unless `guard` says that its work is done.
     pub fn unless(guard: Argv, run: Argv) -> Self {
-        Self {
-            guard: Guard::Unless(guard),
-            run,
-        }
+        Self { guard: Guard::Unless(guard), run }
     }
 
     /// A command that runs only if `guard` says that there is something to do.
     pub fn only_if(guard: Argv, run: Argv) -> Self {
-        Self {
-            guard: Guard::OnlyIf(guard),
-            run,
-        }
+        Self { guard: Guard::OnlyIf(guard), run }
     }
 }
 
@@ -113,6 +96,9 @@ pub struct Batch {
     /// How long the whole batch may take. The node enforces it too: when it has passed, nothing of
     /// the batch runs any more.
     pub deadline: Duration,
+    /// The name of a lock on the node: batches of one name run one after the other there, also when
+    /// the process that sent the first one is no more. Letters, digits and `-`.
+    pub lock: Option<String>,
 }
 
 /// How long a batch of LVM and file system commands may take.
@@ -125,10 +111,13 @@ pub const LOOK_DEADLINE: Duration = Duration::from_secs(60);
 impl Batch {
     /// A batch of steps.
     pub fn new(steps: impl IntoIterator<Item = Step>, deadline: Duration) -> Self {
-        Self {
-            steps: steps.into_iter().collect(),
-            deadline,
-        }
+        Self { steps: steps.into_iter().collect(), deadline, lock: None }
+    }
+
+    /// The same batch under a lock of the node.
+    #[must_use]
+    pub fn locked(self, name: impl Into<String>) -> Self {
+        Self { lock: Some(name.into()), ..self }
     }
 
     /// A batch of one command that always runs.
@@ -226,9 +215,7 @@ impl RunError {
     pub fn host(&self) -> &str {
         match self {
             Self::Refused { host, .. } | Self::Garbled { host, .. } => host,
-            Self::Lost(
-                TransportError::Unreached { host, .. } | TransportError::Unknown { host, .. },
-            ) => host,
+            Self::Lost(TransportError::Unreached { host, .. } | TransportError::Unknown { host, .. }) => host,
         }
     }
 
@@ -239,27 +226,15 @@ impl RunError {
 }
 
 /// Runs a batch and insists that every step was done: gives back the outputs, one for each step.
-pub async fn run(
-    transport: &dyn Transport,
-    host: &str,
-    batch: &Batch,
-) -> Result<Vec<Output>, RunError> {
+pub async fn run(transport: &dyn Transport, host: &str, batch: &Batch) -> Result<Vec<Output>, RunError> {
     let reply = transport.run(host, batch).await?;
     finished(host, batch, reply)
 }
 
 fn finished(host: &str, batch: &Batch, reply: Reply) -> Result<Vec<Output>, RunError> {
-    let failed = reply
-        .outputs
-        .iter()
-        .zip(&batch.steps)
-        .find(|(output, _)| !output.ok());
+    let failed = reply.outputs.iter().zip(&batch.steps).find(|(output, _)| !output.ok());
     if let Some((output, step)) = failed {
-        let text = if output.stderr.trim().is_empty() {
-            &output.stdout
-        } else {
-            &output.stderr
-        };
+        let text = if output.stderr.trim().is_empty() { &output.stdout } else { &output.stderr };
         return Err(RunError::Refused {
             host: host.into(),
             command: step.run.shown(),
@@ -270,16 +245,8 @@ fn finished(host: &str, batch: &Batch, reply: Reply) -> Result<Vec<Output>, RunE
     if reply.outputs.len() != batch.steps.len() {
         return Err(RunError::Garbled {
             host: host.into(),
-            command: batch
-                .steps
-                .first()
-                .map(|step| step.run.shown())
-                .unwrap_or_default(),
-            cause: format!(
-                "{} of {} steps were answered",
-                reply.outputs.len(),
-                batch.steps.len()
-            ),
+            command: batch.steps.first().map(|step| step.run.shown()).unwrap_or_default(),
+            cause: format!("{} of {} steps were answered", reply.outputs.len(), batch.steps.len()),
         });
     }
     Ok(reply.outputs)
@@ -306,20 +273,11 @@ mod tests {
     #[test]
     fn the_first_failure_is_the_error() {
         let batch = Batch::new(
-            [
-                Step::always(Argv::new(["true"])),
-                Step::always(Argv::new(["false", "x"])),
-            ],
+            [Step::always(Argv::new(["true"])), Step::always(Argv::new(["false", "x"]))],
             LOOK_DEADLINE,
         );
-        let bad = Output {
-            exit: 5,
-            stderr: " no \n".into(),
-            ..Output::default()
-        };
-        let reply = Reply {
-            outputs: vec![Output::default(), bad],
-        };
+        let bad = Output { exit: 5, stderr: " no \n".into(), ..Output::default() };
+        let reply = Reply { outputs: vec![Output::default(), bad] };
         let error = finished("n", &batch, reply).unwrap_err();
         assert_eq!(error.to_string(), "`false x` on n ended with 5: no");
     }

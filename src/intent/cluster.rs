@@ -10,11 +10,7 @@ use crate::resources::{GlusterCluster, GlusterClusterSpec};
 use crate::units::Id;
 
 /// Makes a cluster; its object is named by its id.
-pub async fn create(
-    intent: &Intent,
-    id: Id,
-    spec: GlusterClusterSpec,
-) -> Result<GlusterCluster, AskError> {
+pub async fn create(intent: &Intent, id: Id, spec: GlusterClusterSpec) -> Result<GlusterCluster, AskError> {
     let name = id.to_string();
     let mut object = GlusterCluster::new(&name, spec);
     object.metadata = metadata(&name, id, BTreeMap::new());
@@ -28,41 +24,27 @@ pub async fn set_flags(
     file: bool,
     block: bool,
 ) -> Result<GlusterCluster, AskError> {
-    Ok(intent
-        .store
-        .merge(name, &json!({"spec": {"file": file, "block": block}}))
-        .await?)
+    Ok(intent.store.merge(name, &json!({"spec": {"file": file, "block": block}})).await?)
 }
 
 /// Removes a cluster that has neither nodes nor volumes.
 pub async fn delete(intent: &Intent, cluster: &GlusterCluster) -> Result<(), AskError> {
     let name = cluster.name_any();
     if in_use(intent, &name) {
-        return Err(AskError::InUse(format!(
-            "cluster {name} has nodes or volumes: remove them first"
-        )));
+        return Err(AskError::InUse(format!("cluster {name} has nodes or volumes: remove them first")));
     }
-    intent
-        .store
-        .delete::<GlusterCluster>(&name, cluster.uid())
-        .await?;
+    intent.store.delete::<GlusterCluster>(&name, cluster.uid()).await?;
     Ok(())
 }
 
 /// Whether a cluster has nodes or volumes.
 pub fn in_use(intent: &Intent, name: &str) -> bool {
     let holds = |cluster: Option<&str>| cluster == Some(name);
-    intent
-        .nodes
-        .find(|node| node.spec.cluster == name)
-        .is_some()
+    intent.nodes.find(|node| node.spec.cluster == name).is_some()
         || intent
             .volumes
             .find(|volume| {
-                let placement = volume
-                    .status
-                    .as_ref()
-                    .and_then(|status| status.placement.as_ref());
+                let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
                 holds(placement.map(|placement| placement.cluster.as_str()))
             })
             .is_some()

@@ -21,17 +21,13 @@ pub async fn create(
     let mut object = GlusterDevice::new(&name, spec);
     object.metadata = metadata(&name, id, BTreeMap::new());
     let made = intent.store.create(&object).await?;
-    let decided =
-        |device: &GlusterDevice| Some(condition(device.conditions(), ACCEPTED)?.status == "True");
+    let decided = |device: &GlusterDevice| Some(condition(device.conditions(), ACCEPTED)?.status == "True");
     intent.decision(&intent.devices, made, decided).await
 }
 
 /// Says what is wanted of a device.
 pub async fn set_state(intent: &Intent, name: &str, state: State) -> Result<(), AskError> {
-    intent
-        .store
-        .merge::<GlusterDevice>(name, &json!({"spec": {"state": state}}))
-        .await?;
+    intent.store.merge::<GlusterDevice>(name, &json!({"spec": {"state": state}})).await?;
     Ok(())
 }
 
@@ -58,20 +54,12 @@ pub async fn set_tags(
 pub async fn delete(intent: &Intent, device: &GlusterDevice) -> Result<(), AskError> {
     let (name, id) = (device.name_any(), crate::resources::id_of(device));
     let holds = |volume: &crate::resources::GlusterVolume| {
-        let placement = volume
-            .status
-            .as_ref()
-            .and_then(|status| status.placement.as_ref());
+        let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
         placement.is_some_and(|placement| placement.bricks.iter().any(|brick| brick.device == id))
     };
     if intent.volumes.find(holds).is_some() {
-        return Err(AskError::InUse(format!(
-            "device {name} has bricks: remove their volumes first"
-        )));
+        return Err(AskError::InUse(format!("device {name} has bricks: remove their volumes first")));
     }
-    intent
-        .store
-        .delete::<GlusterDevice>(&name, device.uid())
-        .await?;
+    intent.store.delete::<GlusterDevice>(&name, device.uid()).await?;
     Ok(())
 }

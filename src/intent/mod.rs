@@ -14,10 +14,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
 use crate::resources::{
-    Condition, FAILED, GlusterCluster, GlusterDevice, GlusterNode, GlusterVolume, ID_LABEL,
-    OnRefusal, READY, condition, condition_is,
+    Condition, FAILED, GlusterCluster, GlusterDevice, GlusterNode, GlusterVolume, ID_LABEL, OnRefusal, READY,
+    condition, condition_is,
 };
-use crate::store::{Cache, Kind, Store, StoreError};
+use crate::store::{Cache, Caches, Kind, Store, StoreError};
 use crate::units::Id;
 
 /// How long a face waits for the leader to decide an ask.
@@ -80,11 +80,7 @@ pub fn progress(conditions: &[Condition]) -> Progress {
     if let Some(failed) = condition(conditions, FAILED).filter(|failed| failed.status == "True") {
         return Progress::Failed(failed.message.clone());
     }
-    if condition_is(conditions, READY) {
-        Progress::Done
-    } else {
-        Progress::Running
-    }
+    if condition_is(conditions, READY) { Progress::Done } else { Progress::Running }
 }
 
 /// Whether clients see an object: not while it is made for somebody who forgets it when it fails,
@@ -108,6 +104,12 @@ fn metadata(name: &str, id: Id, annotations: BTreeMap<String, String>) -> Object
 }
 
 impl Intent {
+    /// The asks of a store with its caches.
+    pub fn new(store: Store, caches: Caches) -> Self {
+        let Caches { clusters, nodes, devices, volumes } = caches;
+        Self { store, clusters, nodes, devices, volumes }
+    }
+
     /// Waits until the leader has decided about a new object: `decided` reads its conditions. What
     /// was refused, or not decided in time, is taken back.
     async fn decision<K: Kind>(
@@ -143,10 +145,6 @@ impl Intent {
     where
         K: Resource<Scope = kube::core::ClusterResourceScope>,
     {
-        self.store
-            .delete::<K>(name, uid)
-            .await
-            .map(drop)
-            .map_err(AskError::from)
+        self.store.delete::<K>(name, uid).await.map(drop).map_err(AskError::from)
     }
 }

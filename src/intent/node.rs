@@ -21,17 +21,13 @@ pub async fn create(
     let mut object = GlusterNode::new(&name, spec);
     object.metadata = metadata(&name, id, BTreeMap::new());
     let made = intent.store.create(&object).await?;
-    let decided =
-        |node: &GlusterNode| Some(condition(node.conditions(), ACCEPTED)?.status == "True");
+    let decided = |node: &GlusterNode| Some(condition(node.conditions(), ACCEPTED)?.status == "True");
     intent.decision(&intent.nodes, made, decided).await
 }
 
 /// Says what is wanted of a node.
 pub async fn set_state(intent: &Intent, name: &str, state: State) -> Result<(), AskError> {
-    intent
-        .store
-        .merge::<GlusterNode>(name, &json!({"spec": {"state": state}}))
-        .await?;
+    intent.store.merge::<GlusterNode>(name, &json!({"spec": {"state": state}})).await?;
     Ok(())
 }
 
@@ -57,18 +53,9 @@ pub async fn set_tags(
 /// Removes a node that has no devices.
 pub async fn delete(intent: &Intent, node: &GlusterNode) -> Result<(), AskError> {
     let name = node.name_any();
-    if intent
-        .devices
-        .find(|device| device.spec.node == name)
-        .is_some()
-    {
-        return Err(AskError::InUse(format!(
-            "node {name} has devices: remove them first"
-        )));
+    if intent.devices.find(|device| device.spec.node == name).is_some() {
+        return Err(AskError::InUse(format!("node {name} has devices: remove them first")));
     }
-    intent
-        .store
-        .delete::<GlusterNode>(&name, node.uid())
-        .await?;
+    intent.store.delete::<GlusterNode>(&name, node.uid()).await?;
     Ok(())
 }

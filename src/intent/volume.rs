@@ -56,13 +56,6 @@ pub async fn ensure(intent: &Intent, ask: VolumeAsk) -> Result<GlusterVolume, As
 
 /// Asks for a volume to be removed. True if there was one; it is gone once nothing of it is left on
 /// the nodes.
-pub async fn delete(
-    intent: &Intent,
-    object_name: &str,
-    uid: Option<String>,
-) -> Result<bool, AskError> {
-    Ok(intent
-        .store
-        .delete::<GlusterVolume>(object_name, uid)
-        .await?)
+pub async fn delete(intent: &Intent, object_name: &str, uid: Option<String>) -> Result<bool, AskError> {
+    Ok(intent.store.delete::<GlusterVolume>(object_name, uid).await?)
 }

@@ -24,23 +24,10 @@ use crate::units::{Bytes, GIB, Id};
     ),
     printcolumn(name = "Transport", type_ = "string", json_path = ".status.transport"),
     printcolumn(name = "Nodes", type_ = "integer", json_path = ".status.counts.nodes"),
-    printcolumn(
-        name = "Volumes",
-        type_ = "integer",
-        json_path = ".status.counts.volumes"
-    ),
+    printcolumn(name = "Volumes", type_ = "integer", json_path = ".status.counts.volumes"),
     printcolumn(name = "Free", type_ = "string", json_path = ".status.capacity.free"),
-    printcolumn(
-        name = "Total",
-        type_ = "string",
-        json_path = ".status.capacity.total",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn(name = "Total", type_ = "string", json_path = ".status.capacity.total", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GlusterClusterSpec {
@@ -79,10 +66,7 @@ pub struct TransportSpec {
 pub struct SshTransport {
     /// The user to log in as.
     #[serde(default = "root")]
-    #[schemars(
-        length(min = 1, max = 64),
-        regex(pattern = "^[A-Za-z_][A-Za-z0-9_.-]*$")
-    )]
+    #[schemars(length(min = 1, max = 64), regex(pattern = "^[A-Za-z_][A-Za-z0-9_.-]*$"))]
     pub user: String,
     /// The TCP port of sshd on the nodes.
     #[serde(default = "ssh_port")]

@@ -58,16 +58,9 @@ pub fn set_condition(
         last_transition_time: since,
         observed_generation: generation,
     };
-    match conditions
-        .iter_mut()
-        .find(|condition| condition.type_ == type_)
-    {
+    match conditions.iter_mut().find(|condition| condition.type_ == type_) {
         Some(old) => {
-            let since = if old.status == status {
-                old.last_transition_time.clone()
-            } else {
-                Time(now)
-            };
+            let since = if old.status == status { old.last_transition_time.clone() } else { Time(now) };
             let new = new(since);
             let changed = *old != new;
             *old = new;
@@ -96,40 +89,13 @@ mod tests {
 
     #[test]
     fn the_transition_time_moves_only_with_the_status() {
-        let (early, late) = (
-            jiff::Timestamp::UNIX_EPOCH,
-            jiff::Timestamp::from_second(100).unwrap(),
-        );
+        let (early, late) = (jiff::Timestamp::UNIX_EPOCH, jiff::Timestamp::from_second(100).unwrap());
         let mut all = vec![];
-        assert!(set_condition(
-            &mut all,
-            early,
-            1,
-            ("Ready", "False", "Waiting"),
-            "a"
-        ));
-        assert!(set_condition(
-            &mut all,
-            late,
-            1,
-            ("Ready", "False", "Waiting"),
-            "b"
-        ));
+        assert!(set_condition(&mut all, early, 1, ("Ready", "False", "Waiting"), "a"));
+        assert!(set_condition(&mut all, late, 1, ("Ready", "False", "Waiting"), "b"));
         assert_eq!(all[0].last_transition_time, Time(early));
-        assert!(!set_condition(
-            &mut all,
-            late,
-            1,
-            ("Ready", "False", "Waiting"),
-            "b"
-        ));
-        assert!(set_condition(
-            &mut all,
-            late,
-            2,
-            ("Ready", "True", "Started"),
-            ""
-        ));
+        assert!(!set_condition(&mut all, late, 1, ("Ready", "False", "Waiting"), "b"));
+        assert!(set_condition(&mut all, late, 2, ("Ready", "True", "Started"), ""));
         assert_eq!(all[0].last_transition_time, Time(late));
         assert!(condition_is(&all, "Ready"));
         assert_eq!(all.len(), 1);

@@ -29,23 +29,9 @@ use crate::units::{Bytes, Id};
         json_path = r#".status.conditions[?(@.type=="Ready")].status"#
     ),
     printcolumn(name = "Total", type_ = "string", json_path = ".status.capacity.total"),
-    printcolumn(
-        name = "Free",
-        type_ = "string",
-        json_path = ".status.capacity.free",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Transport",
-        type_ = "string",
-        json_path = ".status.transport",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn(name = "Free", type_ = "string", json_path = ".status.capacity.free", priority = 1),
+    printcolumn(name = "Transport", type_ = "string", json_path = ".status.transport", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GlusterDeviceSpec {
@@ -76,9 +62,7 @@ pub struct GlusterDeviceSpec {
 impl GlusterDevice {
     /// Conditions, none before the first visit.
     pub fn conditions(&self) -> &[Condition] {
-        self.status
-            .as_ref()
-            .map_or(&[], |status| &status.conditions)
+        self.status.as_ref().map_or(&[], |status| &status.conditions)
     }
 }
 

@@ -12,8 +12,8 @@ mod volume;
 use kube::{CustomResourceExt, Resource, ResourceExt};
 
 pub use cluster::{
-    ClusterCapacity, ClusterCounts, GlusterCluster, GlusterClusterSpec, GlusterClusterStatus,
-    HostKeyPolicy, KeySource, Limits, SecretKey, SimulatedTransport, SshTransport, TransportSpec,
+    ClusterCapacity, ClusterCounts, GlusterCluster, GlusterClusterSpec, GlusterClusterStatus, HostKeyPolicy,
+    KeySource, Limits, SecretKey, SimulatedTransport, SshTransport, TransportSpec,
 };
 pub use conditions::{
     ACCEPTED, Condition, FAILED, PLACED, REACHABLE, READY, condition, condition_is, set_condition,
@@ -21,8 +21,8 @@ pub use conditions::{
 pub use device::{DeviceCapacity, GlusterDevice, GlusterDeviceSpec, GlusterDeviceStatus};
 pub use node::{GlusterNode, GlusterNodeSpec, GlusterNodeStatus, Hostnames};
 pub use volume::{
-    ClaimRef, Durability, DurabilityType, GlusterVolume, GlusterVolumeSpec, GlusterVolumeStatus,
-    LastError, MountInfo, Observed, OnRefusal, PlacedBrick, Placement, Sizing,
+    ClaimRef, Durability, DurabilityType, GlusterVolume, GlusterVolumeSpec, GlusterVolumeStatus, LastError,
+    MountInfo, Observed, OnRefusal, PlacedBrick, Placement, Sizing,
 };
 
 use crate::units::Id;
@@ -39,15 +39,7 @@ pub const HOME_NAMESPACE: &str = "bricklayer";
 /// What an administrator wants of a node or device. New volumes go to what is online; what is
 /// offline or failed keeps the bricks that it has.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    serde::Serialize,
-    serde::Deserialize,
-    schemars::JsonSchema,
+    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -63,21 +55,12 @@ pub enum State {
 /// The Heketi id of an object: its label, else its uid without dashes. Never fails, so that an
 /// object made by `kubectl apply` has its id before anybody wrote the label.
 pub fn id_of<K: Resource>(object: &K) -> Id {
-    let label = object
-        .labels()
-        .get(ID_LABEL)
-        .and_then(|text| text.parse().ok());
+    let label = object.labels().get(ID_LABEL).and_then(|text| text.parse().ok());
     label.unwrap_or_else(|| Id::from_uid(object.meta().uid.as_deref().unwrap_or_default()))
 }
 
 /// The custom resource definitions of all kinds, in the order in which `crds/` lists them.
 pub fn definitions()
--> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>
-{
-    vec![
-        GlusterCluster::crd(),
-        GlusterNode::crd(),
-        GlusterDevice::crd(),
-        GlusterVolume::crd(),
-    ]
+-> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition> {
+    vec![GlusterCluster::crd(), GlusterNode::crd(), GlusterDevice::crd(), GlusterVolume::crd()]
 }

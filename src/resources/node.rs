@@ -29,17 +29,8 @@ use crate::units::Id;
         json_path = r#".status.conditions[?(@.type=="Ready")].status"#
     ),
     printcolumn(name = "Transport", type_ = "string", json_path = ".status.transport"),
-    printcolumn(
-        name = "Storage",
-        type_ = "string",
-        json_path = ".spec.hostnames.storage[0]",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn(name = "Storage", type_ = "string", json_path = ".spec.hostnames.storage[0]", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GlusterNodeSpec {
@@ -99,9 +90,7 @@ impl GlusterNodeSpec {
 impl GlusterNode {
     /// Conditions, none before the first visit.
     pub fn conditions(&self) -> &[Condition] {
-        self.status
-            .as_ref()
-            .map_or(&[], |status| &status.conditions)
+        self.status.as_ref().map_or(&[], |status| &status.conditions)
     }
 }
 

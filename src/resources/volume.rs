@@ -25,29 +25,10 @@ use crate::units::{Bytes, Id};
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Ready")].status"#
     ),
-    printcolumn(
-        name = "Volume",
-        type_ = "string",
-        json_path = ".status.volumeName",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Cluster",
-        type_ = "string",
-        json_path = ".status.placement.cluster",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Transport",
-        type_ = "string",
-        json_path = ".status.transport",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn(name = "Volume", type_ = "string", json_path = ".status.volumeName", priority = 1),
+    printcolumn(name = "Cluster", type_ = "string", json_path = ".status.placement.cluster", priority = 1),
+    printcolumn(name = "Transport", type_ = "string", json_path = ".status.transport", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.name) == has(oldSelf.name)").message("the name cannot be added or taken away later"))]
@@ -55,10 +36,7 @@ use crate::units::{Bytes, Id};
 pub struct GlusterVolumeSpec {
     /// The name that GlusterFS clients mount; `vol_<id>` when it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 200),
-        regex(pattern = "^[a-zA-Z0-9_][a-zA-Z0-9_-]*$")
-    )]
+    #[schemars(length(min = 1, max = 200), regex(pattern = "^[a-zA-Z0-9_][a-zA-Z0-9_-]*$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("the name cannot change"))]
     pub name: Option<String>,
     /// The size, such as 10Gi.
@@ -136,10 +114,7 @@ pub enum DurabilityType {
 
 impl Default for Durability {
     fn default() -> Self {
-        Self {
-            type_: DurabilityType::Replicate,
-            replicas: Some(3),
-        }
+        Self { type_: DurabilityType::Replicate, replicas: Some(3) }
     }
 }
 
@@ -312,17 +287,12 @@ pub struct Refusal {
 impl GlusterVolume {
     /// The name that GlusterFS clients mount: the one asked for, else `vol_<id>`.
     pub fn volume_name(&self) -> String {
-        self.spec
-            .name
-            .clone()
-            .unwrap_or_else(|| format!("vol_{}", super::id_of(self)))
+        self.spec.name.clone().unwrap_or_else(|| format!("vol_{}", super::id_of(self)))
     }
 
     /// Conditions, none before the first visit.
     pub fn conditions(&self) -> &[Condition] {
-        self.status
-            .as_ref()
-            .map_or(&[], |status| &status.conditions)
+        self.status.as_ref().map_or(&[], |status| &status.conditions)
     }
 }
 

@@ -38,9 +38,7 @@ pub struct Changes<K: Kind>(Arc<Listener<K>>);
 
 impl<K: Kind> Clone for Cache<K> {
     fn clone(&self) -> Self {
-        Self {
-            shared: self.shared.clone(),
-        }
+        Self { shared: self.shared.clone() }
     }
 }
 
@@ -50,15 +48,9 @@ impl<K: Kind> Cache<K> {
         let api = kube::Api::<K>::all(store.client());
         let (objects, mut writer) = reflector::store::<K>();
         let (synced, _) = watch::channel(false);
-        let shared = Arc::new(Shared {
-            objects,
-            waiting: Mutex::default(),
-            listeners: Mutex::default(),
-            synced,
-        });
-        let cache = Self {
-            shared: shared.clone(),
-        };
+        let shared =
+            Arc::new(Shared { objects, waiting: Mutex::default(), listeners: Mutex::default(), synced });
+        let cache = Self { shared: shared.clone() };
         let fill = async move {
             let events = watcher(api, watcher::Config::default()).default_backoff();
             let mut events = std::pin::pin!(events);
@@ -120,13 +112,7 @@ impl<K: Kind> Cache<K> {
     ) -> Option<T> {
         let until = Instant::now() + timeout;
         loop {
-            let notify = self
-                .shared
-                .waiting
-                .lock()
-                .entry(name.to_owned())
-                .or_default()
-                .clone();
+            let notify = self.shared.waiting.lock().entry(name.to_owned()).or_default().clone();
             let mut woken = std::pin::pin!(notify.notified());
             woken.as_mut().enable();
             if let Some(value) = test(self.get(name).as_deref()) {
@@ -142,16 +128,10 @@ impl<K: Kind> Cache<K> {
 
     /// A stream of references to objects that changed, beginning with all that are there.
     pub fn changes(&self) -> Changes<K> {
-        let listener = Arc::new(Listener {
-            changed: Mutex::default(),
-            wake: Notify::new(),
-        });
+        let listener = Arc::new(Listener { changed: Mutex::default(), wake: Notify::new() });
         self.shared.listeners.lock().push(listener.clone());
         let now = self.list();
-        listener.changed.lock().extend(
-            now.iter()
-                .map(|object| ObjectRef::from_obj(object.as_ref())),
-        );
+        listener.changed.lock().extend(now.iter().map(|object| ObjectRef::from_obj(object.as_ref())));
         listener.wake.notify_one();
         Changes(listener)
     }
@@ -180,10 +160,8 @@ impl<K: Kind> Changes<K> {
 
     /// The changes as a stream for the controller runtime.
     pub fn stream(self) -> impl Stream<Item = ObjectRef<K>> + Send {
-        futures::stream::unfold(self, |changes| async move {
-            Some((changes.next().await, changes))
-        })
-        .flat_map(futures::stream::iter)
+        futures::stream::unfold(self, |changes| async move { Some((changes.next().await, changes)) })
+            .flat_map(futures::stream::iter)
     }
 }
 
@@ -196,10 +174,7 @@ impl<K: Kind> Shared<K> {
                     self.tell_one(&object);
                 }
                 // Whoever waits for an object that went away while the watch was down looks again.
-                self.waiting
-                    .lock()
-                    .values()
-                    .for_each(|notify| notify.notify_waiters());
+                self.waiting.lock().values().for_each(|notify| notify.notify_waiters());
                 self.synced.send_replace(true);
             }
             watcher::Event::Init | watcher::Event::InitApply(_) => {}

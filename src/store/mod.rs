@@ -14,6 +14,41 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub use cache::{Cache, Changes};
 
+use crate::resources::{GlusterCluster, GlusterDevice, GlusterNode, GlusterVolume};
+
+/// What was last seen of our kinds: one shared watch for each. Cheap to clone.
+#[derive(Clone)]
+pub struct Caches {
+    /// All clusters.
+    pub clusters: Cache<GlusterCluster>,
+    /// All nodes.
+    pub nodes: Cache<GlusterNode>,
+    /// All devices.
+    pub devices: Cache<GlusterDevice>,
+    /// All volumes.
+    pub volumes: Cache<GlusterVolume>,
+}
+
+impl Caches {
+    /// Starts the watches as tasks of the runtime, and waits until each has seen its first list.
+    pub async fn start(store: &Store) -> Self {
+        let (clusters, fill_clusters) = Cache::start(store);
+        let (nodes, fill_nodes) = Cache::start(store);
+        let (devices, fill_devices) = Cache::start(store);
+        let (volumes, fill_volumes) = Cache::start(store);
+        tokio::spawn(fill_clusters);
+        tokio::spawn(fill_nodes);
+        tokio::spawn(fill_devices);
+        tokio::spawn(fill_volumes);
+        let caches = Self { clusters, nodes, devices, volumes };
+        caches.clusters.synced().await;
+        caches.nodes.synced().await;
+        caches.devices.synced().await;
+        caches.volumes.synced().await;
+        caches
+    }
+}
+
 /// What the stored kinds have in common.
 pub trait Kind:
     Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
@@ -21,14 +56,7 @@ pub trait Kind:
 }
 
 impl<K> Kind for K where
-    K: Resource<DynamicType = ()>
-        + Clone
-        + Debug
-        + Serialize
-        + DeserializeOwned
-        + Send
-        + Sync
-        + 'static
+    K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
 {
 }
 
@@ -84,9 +112,7 @@ impl Store {
         K: Resource<Scope = ClusterResourceScope>,
     {
         let found = self.all::<K>().list(&ListParams::default()).await;
-        found
-            .map(|list| list.items)
-            .map_err(|error| explained(error, K::kind(&()).as_ref(), "list"))
+        found.map(|list| list.items).map_err(|error| explained(error, K::kind(&()).as_ref(), "list"))
     }
 
     /// Makes an object.
@@ -104,10 +130,7 @@ impl Store {
         K: Resource<Scope = ClusterResourceScope>,
     {
         let name = object.name_any();
-        let done = self
-            .all::<K>()
-            .replace(&name, &PostParams::default(), object)
-            .await;
+        let done = self.all::<K>().replace(&name, &PostParams::default(), object).await;
         done.map_err(|error| explained(error, K::kind(&()).as_ref(), &name))
     }
 
@@ -117,27 +140,17 @@ impl Store {
         K: Resource<Scope = ClusterResourceScope>,
     {
         let name = object.name_any();
-        let done = self
-            .all::<K>()
-            .replace_status(&name, &PostParams::default(), object)
-            .await;
+        let done = self.all::<K>().replace_status(&name, &PostParams::default(), object).await;
         done.map_err(|error| explained(error, K::kind(&()).as_ref(), &name))
     }
 
     /// Changes parts of an object by JSON merge patch. A `metadata.resourceVersion` in the patch
     /// makes it conditional.
-    pub async fn merge<K: Kind>(
-        &self,
-        name: &str,
-        patch: &serde_json::Value,
-    ) -> Result<K, StoreError>
+    pub async fn merge<K: Kind>(&self, name: &str, patch: &serde_json::Value) -> Result<K, StoreError>
     where
         K: Resource<Scope = ClusterResourceScope>,
     {
-        let done = self
-            .all::<K>()
-            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
-            .await;
+        let done = self.all::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
         done.map_err(|error| explained(error, K::kind(&()).as_ref(), name))
     }
 
@@ -147,14 +160,8 @@ impl Store {
     where
         K: Resource<Scope = ClusterResourceScope>,
     {
-        let preconditions = uid.map(|uid| Preconditions {
-            uid: Some(uid),
-            resource_version: None,
-        });
-        let params = DeleteParams {
-            preconditions,
-            ..DeleteParams::default()
-        };
+        let preconditions = uid.map(|uid| Preconditions { uid: Some(uid), resource_version: None });
+        let params = DeleteParams { preconditions, ..DeleteParams::default() };
         match self
             .all::<K>()
             .delete(name, &params)

@@ -25,9 +25,7 @@ impl Id {
     pub fn from_uid(uid: &str) -> Self {
         match uuid::Uuid::parse_str(uid) {
             Ok(parsed) => Self(parsed.into_bytes()),
-            Err(_) => {
-                Self(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, uid.as_bytes()).into_bytes())
-            }
+            Err(_) => Self(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, uid.as_bytes()).into_bytes()),
         }
     }
 
@@ -115,12 +113,7 @@ mod tests {
 
     #[test]
     fn what_is_no_id_is_refused() {
-        for text in [
-            "",
-            "abc",
-            "g123456789abcdef0123456789abcdef",
-            "0123456789abcdef0123456789abcdef0",
-        ] {
+        for text in ["", "abc", "g123456789abcdef0123456789abcdef", "0123456789abcdef0123456789abcdef0"] {
             assert!(text.parse::<Id>().is_err(), "{text}");
         }
     }

@@ -15,9 +15,7 @@ pub enum NameError {
     #[error("{0:?} is not a host name or address")]
     Host(String),
     /// Not the absolute path of a device.
-    #[error(
-        "{0:?} is not a device path: it starts with '/' and has letters, digits and '_.:/-' only"
-    )]
+    #[error("{0:?} is not a device path: it starts with '/' and has letters, digits and '_.:/-' only")]
     Device(String),
 }
 
@@ -58,11 +56,7 @@ pub fn brick_path(device: Id, brick: Id) -> String {
 /// Checks the name of a GlusterFS volume.
 pub fn check_volume_name(name: &str) -> Result<(), NameError> {
     let good = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-    if name.is_empty()
-        || name.len() > MAX_VOLUME_NAME
-        || !name.bytes().all(good)
-        || name.starts_with('-')
-    {
+    if name.is_empty() || name.len() > MAX_VOLUME_NAME || !name.bytes().all(good) || name.starts_with('-') {
         return Err(NameError::Volume(name.chars().take(64).collect()));
     }
     Ok(())
@@ -84,15 +78,9 @@ pub fn check_hostname(host: &str) -> Result<(), NameError> {
         !bytes.is_empty()
             && bytes.len() <= 63
             && bytes[0] != b'-'
-            && bytes
-                .iter()
-                .all(|b| b.is_ascii_alphanumeric() || *b == b'_' || *b == b'-')
+            && bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_' || *b == b'-')
     };
-    if trimmed.split('.').all(label) {
-        Ok(())
-    } else {
-        Err(refused())
-    }
+    if trimmed.split('.').all(label) { Ok(()) } else { Err(refused()) }
 }
 
 /// Checks the path of a device: absolute, of letters, digits and `_.:/-`.
@@ -113,10 +101,7 @@ mod tests {
         for text in ["a;id", "a b", "$(id)", "a\nb", "`id`", "a'b", ""] {
             assert!(check_volume_name(text).is_err(), "{text}");
             assert!(check_hostname(text).is_err(), "{text}");
-            assert!(
-                check_device_path(&format!("/dev/{text} ")).is_err(),
-                "{text}"
-            );
+            assert!(check_device_path(&format!("/dev/{text} ")).is_err(), "{text}");
         }
     }
 

@@ -19,9 +19,7 @@ pub struct Bytes(pub u64);
 
 /// The text was no size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is not a size: write a whole number of bytes with a suffix, such as 512Mi, 10Gi or 1T"
-)]
+#[error("{0:?} is not a size: write a whole number of bytes with a suffix, such as 512Mi, 10Gi or 1T")]
 pub struct ParseSizeError(String);
 
 /// Suffixes of a quantity and their factors, the binary ones from large to small first.
@@ -183,18 +181,7 @@ mod tests {
 
     #[test]
     fn what_is_no_size_is_refused() {
-        for text in [
-            "",
-            "Gi",
-            "-1",
-            "1e3",
-            "1 Gi",
-            "1.",
-            ".5",
-            "99999999999999999999",
-            "20Ei",
-            "1KiB",
-        ] {
+        for text in ["", "Gi", "-1", "1e3", "1 Gi", "1.", ".5", "99999999999999999999", "20Ei", "1KiB"] {
             assert!(text.parse::<Bytes>().is_err(), "{text}");
         }
     }

@@ -36,16 +36,7 @@ pub fn create(brick: &Brick, fstab: &str) -> Batch {
     let dir = mount_point(brick.device, brick.id);
     let brick_dir = format!("{dir}/brick");
     let complete = Argv::script("bricklayer-xfs-complete", XFS_COMPLETE, [&node]);
-    let mkfs = Argv::new([
-        "mkfs.xfs",
-        "-q",
-        "-f",
-        "-i",
-        "size=512",
-        "-n",
-        "size=8192",
-        &node,
-    ]);
+    let mkfs = Argv::new(["mkfs.xfs", "-q", "-f", "-i", "size=512", "-n", "size=8192", &node]);
     let mut steps = vec![
         Step::always(Argv::new(["mkdir", "-p", &dir])),
         Step::unless(lvm::lv_exists(&vg, &lv), create_lv(brick)),
@@ -55,14 +46,10 @@ pub fn create(brick: &Brick, fstab: &str) -> Batch {
         Step::always(Argv::new(["mkdir", "-p", &brick_dir])),
     ];
     if brick.gid != 0 {
-        steps.push(Step::always(Argv::new([
-            "chown",
-            &format!(":{}", brick.gid),
-            &brick_dir,
-        ])));
+        steps.push(Step::always(Argv::new(["chown", &format!(":{}", brick.gid), &brick_dir])));
         steps.push(Step::always(Argv::new(["chmod", "2775", &brick_dir])));
     }
-    Batch::new(steps, LVM_DEADLINE)
+    Batch::new(steps, LVM_DEADLINE).locked(lock(brick.id))
 }
 
 /// Removes a brick: unmounts it, forgets its mount, removes the logical volume and the thin pool.
@@ -70,15 +57,8 @@ pub fn create(brick: &Brick, fstab: &str) -> Batch {
 pub fn remove(device: Id, brick: Id, fstab: &str) -> Batch {
     let (vg, lv, pool) = (vg_name(device), lv_name(brick), pool_name(brick));
     let dir = mount_point(device, brick);
-    let remove_lv = |name: &str| {
-        lvm::lvm([
-            "lvremove",
-            "-qq",
-            "--autobackup=n",
-            "-f",
-            &format!("{vg}/{name}"),
-        ])
-    };
+    let remove_lv =
+        |name: &str| lvm::lvm(["lvremove", "-qq", "--autobackup=n", "-f", &format!("{vg}/{name}")]);
     Batch::new(
         [
             Step::only_if(mount::is_mounted(&dir), mount::unmount(&dir)),
@@ -89,6 +69,7 @@ pub fn remove(device: Id, brick: Id, fstab: &str) -> Batch {
         ],
         LVM_DEADLINE,
     )
+    .locked(lock(brick))
 }
 
 /// Mounts again the bricks of a node that has restarted: activates their volume group, then mounts.
@@ -102,6 +83,11 @@ pub fn restore(device: Id, brick: Id) -> Batch {
         ],
         LVM_DEADLINE,
     )
+}
+
+/// One brick is worked on by one batch at a time.
+fn lock(brick: Id) -> String {
+    format!("brick-{brick}")
 }
 
 fn create_lv(brick: &Brick) -> Argv {

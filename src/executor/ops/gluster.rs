@@ -16,12 +16,7 @@ fn gluster<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Argv {
 }
 
 fn xml<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Argv {
-    gluster(
-        words
-            .into_iter()
-            .map(Into::into)
-            .chain(["--xml".to_owned()]),
-    )
+    gluster(words.into_iter().map(Into::into).chain(["--xml".to_owned()]))
 }
 
 /// A member of the trusted pool, as one node sees it.
@@ -96,14 +91,8 @@ pub fn create_volume(volume: &NewVolume) -> Argv {
 
 /// Sets one or more options at once, given as pairs of key and value.
 pub fn set_options(name: &str, options: &[(String, String)]) -> Argv {
-    let pairs = options
-        .iter()
-        .flat_map(|(key, value)| [key.clone(), value.clone()]);
-    gluster(
-        ["volume".to_owned(), "set".into(), name.into()]
-            .into_iter()
-            .chain(pairs),
-    )
+    let pairs = options.iter().flat_map(|(key, value)| [key.clone(), value.clone()]);
+    gluster(["volume".to_owned(), "set".into(), name.into()].into_iter().chain(pairs))
 }
 
 /// Starts a volume.
@@ -120,10 +109,7 @@ pub fn delete_volume(name: &str, started: bool) -> Batch {
 
 /// The options that mark a volume as ours.
 pub fn owner_options(id: Id) -> [(String, String); 2] {
-    [
-        (OWNER_OPTION.into(), id.to_string()),
-        (HEKETI_ID_OPTION.into(), id.to_string()),
-    ]
+    [(OWNER_OPTION.into(), id.to_string()), (HEKETI_ID_OPTION.into(), id.to_string())]
 }
 
 /// Reads the answer of [`pool_list`].
@@ -153,28 +139,20 @@ pub fn parse_pool(output: &Output) -> Result<Vec<Peer>, String> {
         return Err(answer.op_errstr);
     }
     let rows = answer.peer_status.map(|rows| rows.peer).unwrap_or_default();
-    let peer = |row: Row| Peer {
-        uuid: row.uuid,
-        host: row.hostname,
-        connected: row.connected == 1,
-    };
+    let peer = |row: Row| Peer { uuid: row.uuid, host: row.hostname, connected: row.connected == 1 };
     Ok(rows.into_iter().map(peer).collect())
 }
 
 /// Reads the answer of [`volume_info`] or [`all_volumes`]; an absent volume is an empty list.
 pub fn parse_volumes(output: &Output) -> Result<Vec<Volume>, String> {
-    let answer: VolumesAnswer =
-        quick_xml::de::from_str(&output.stdout).map_err(|e| e.to_string())?;
+    let answer: VolumesAnswer = quick_xml::de::from_str(&output.stdout).map_err(|e| e.to_string())?;
     if answer.op_errstr.contains("does not exist") {
         return Ok(vec![]);
     }
     if answer.op_ret != 0 {
         return Err(answer.op_errstr);
     }
-    let rows = answer
-        .vol_info
-        .map(|info| info.volumes.volume)
-        .unwrap_or_default();
+    let rows = answer.vol_info.map(|info| info.volumes.volume).unwrap_or_default();
     Ok(rows.into_iter().map(Volume::from).collect())
 }
 
@@ -239,16 +217,8 @@ impl From<VolumeRow> for Volume {
         Self {
             name: row.name,
             started: row.status_str == "Started",
-            bricks: row
-                .bricks
-                .brick
-                .into_iter()
-                .map(|brick| brick.name)
-                .collect(),
-            options: options
-                .into_iter()
-                .map(|option| (option.name, option.value))
-                .collect(),
+            bricks: row.bricks.brick.into_iter().map(|brick| brick.name).collect(),
+            options: options.into_iter().map(|option| (option.name, option.value)).collect(),
         }
     }
 }

@@ -15,11 +15,7 @@ pub const BRICK_TAG: &str = "bricklayer.brick=";
 pub const VOLUME_TAG: &str = "bricklayer.volume=";
 
 pub(super) fn lvm<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Argv {
-    Argv::new(
-        ["/usr/sbin/lvm".into()]
-            .into_iter()
-            .chain(words.into_iter().map(Into::into)),
-    )
+    Argv::new(["/usr/sbin/lvm".into()].into_iter().chain(words.into_iter().map(Into::into)))
 }
 
 /// A physical volume as `pvs` reports it.
@@ -65,13 +61,7 @@ pub struct LogicalVolume {
 
 /// All physical volumes of a node: to find one by UUID, whatever its path has become.
 pub fn list_pvs() -> Argv {
-    lvm([
-        "pvs",
-        "-o",
-        "pv_name,pv_uuid,vg_name",
-        "--reportformat",
-        "json",
-    ])
+    lvm(["pvs", "-o", "pv_name,pv_uuid,vg_name", "--reportformat", "json"])
 }
 
 /// All volume groups of a node.
@@ -105,13 +95,7 @@ pub fn list_lvs() -> Argv {
 
 /// Whether a logical volume exists (exit 0) or not (exit 5).
 pub fn lv_exists(vg: &str, lv: &str) -> Argv {
-    lvm([
-        "lvs",
-        "--noheadings",
-        "-o",
-        "lv_name",
-        &format!("{vg}/{lv}"),
-    ])
+    lvm(["lvs", "--noheadings", "-o", "lv_name", &format!("{vg}/{lv}")])
 }
 
 /// What is on a disk: a list of `KEY=value` lines, or exit 2 when nothing is.
@@ -121,12 +105,7 @@ pub fn probe_disk(path: &str) -> Argv {
 
 /// The other names of a disk.
 pub fn disk_links(path: &str) -> Argv {
-    Argv::new([
-        "/usr/bin/udevadm",
-        "info",
-        "--query=symlink",
-        &format!("--name={path}"),
-    ])
+    Argv::new(["/usr/bin/udevadm", "info", "--query=symlink", &format!("--name={path}")])
 }
 
 /// Removes every signature from a disk, so that it can be prepared.
@@ -136,13 +115,7 @@ pub fn wipe_disk(path: &str) -> Argv {
 
 /// Makes the disk a physical volume.
 pub fn create_pv(path: &str) -> Argv {
-    lvm([
-        "pvcreate",
-        "-qq",
-        "--metadatasize=128M",
-        "--dataalignment=256K",
-        path,
-    ])
+    lvm(["pvcreate", "-qq", "--metadatasize=128M", "--dataalignment=256K", path])
 }
 
 /// Makes the volume group of a device on a disk that is a physical volume.
@@ -170,10 +143,7 @@ pub fn remove_device(device: Id, path: &str) -> Batch {
         [
             Step::only_if(exists, lvm(["vgremove", "-qq", &vg])),
             Step::only_if(is_pv, lvm(["pvremove", "-qq", path])),
-            Step::only_if(
-                Argv::new(["test", "-d", &mounts]),
-                Argv::new(["rmdir", &mounts]),
-            ),
+            Step::only_if(Argv::new(["test", "-d", &mounts]), Argv::new(["rmdir", &mounts])),
         ],
         LVM_DEADLINE,
     )
@@ -181,10 +151,7 @@ pub fn remove_device(device: Id, path: &str) -> Batch {
 
 /// Looks at everything LVM knows on a node: physical volumes, volume groups, logical volumes.
 pub fn look() -> Batch {
-    Batch::new(
-        [list_pvs(), list_vgs(), list_lvs()].map(Step::always),
-        LOOK_DEADLINE,
-    )
+    Batch::new([list_pvs(), list_vgs(), list_lvs()].map(Step::always), LOOK_DEADLINE)
 }
 
 /// Reads the answer of [`list_pvs`].
@@ -239,14 +206,10 @@ pub fn parse_lvs(output: &Output) -> Result<Vec<LogicalVolume>, String> {
 /// Reads the answer of [`probe_disk`]: what was found, for people, or nothing.
 pub fn parse_probe(output: &Output) -> Option<String> {
     let value = |key: &str| {
-        let line = output
-            .stdout
-            .lines()
-            .find_map(|line| line.strip_prefix(key));
+        let line = output.stdout.lines().find_map(|line| line.strip_prefix(key));
         line.map(str::to_owned)
     };
-    let kind = value("TYPE=")
-        .or_else(|| value("PTTYPE=").map(|table| format!("{table} partition table")))?;
+    let kind = value("TYPE=").or_else(|| value("PTTYPE=").map(|table| format!("{table} partition table")))?;
     Some(match value("LABEL=") {
         Some(label) => format!("{kind} labelled {label:?}"),
         None => kind,
@@ -255,33 +218,20 @@ pub fn parse_probe(output: &Output) -> Option<String> {
 
 /// Reads the answer of [`disk_links`].
 pub fn parse_links(output: &Output) -> Vec<String> {
-    output
-        .stdout
-        .split_whitespace()
-        .map(|name| format!("/dev/{name}"))
-        .collect()
+    output.stdout.split_whitespace().map(|name| format!("/dev/{name}")).collect()
 }
 
 fn rows<T: for<'de> Deserialize<'de>>(output: &Output, kind: &str) -> Result<Vec<T>, String> {
-    let mut report: serde_json::Value =
-        serde_json::from_str(&output.stdout).map_err(|e| e.to_string())?;
-    let rows = report
-        .pointer_mut(&format!("/report/0/{kind}"))
-        .map(serde_json::Value::take);
+    let mut report: serde_json::Value = serde_json::from_str(&output.stdout).map_err(|e| e.to_string())?;
+    let rows = report.pointer_mut(&format!("/report/0/{kind}")).map(serde_json::Value::take);
     let rows = rows.ok_or_else(|| format!("a report without {kind:?}"))?;
     serde_json::from_value(rows).map_err(|e| e.to_string())
 }
 
 fn bytes(text: &str) -> Result<Bytes, String> {
-    text.trim()
-        .parse()
-        .map(Bytes)
-        .map_err(|_| format!("{text:?} is no number of bytes"))
+    text.trim().parse().map(Bytes).map_err(|_| format!("{text:?} is no number of bytes"))
 }
 
 fn tags(text: &str) -> Vec<String> {
-    text.split(',')
-        .filter(|tag| !tag.is_empty())
-        .map(str::to_owned)
-        .collect()
+    text.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
 }

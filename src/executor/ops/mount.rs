@@ -30,20 +30,12 @@ sync "$(dirname "$1")""#;
 
 /// Makes the node mount `device` on `mount_point` at each start.
 pub fn fstab_add(fstab: &str, device: &str, mount_point: &str) -> Argv {
-    Argv::script(
-        "bricklayer-fstab-add",
-        FSTAB_ADD,
-        [fstab, device, mount_point, MOUNT_OPTIONS],
-    )
+    Argv::script("bricklayer-fstab-add", FSTAB_ADD, [fstab, device, mount_point, MOUNT_OPTIONS])
 }
 
 /// Takes a mount point out of the fstab.
 pub fn fstab_remove(fstab: &str, mount_point: &str) -> Argv {
-    Argv::script(
-        "bricklayer-fstab-remove",
-        FSTAB_REMOVE,
-        [fstab, mount_point],
-    )
+    Argv::script("bricklayer-fstab-remove", FSTAB_REMOVE, [fstab, mount_point])
 }
 
 /// Whether something is mounted there.
@@ -53,15 +45,7 @@ pub fn is_mounted(mount_point: &str) -> Argv {
 
 /// Mounts a brick's file system.
 pub fn mount(device: &str, mount_point: &str) -> Argv {
-    Argv::new([
-        "mount",
-        "-t",
-        "xfs",
-        "-o",
-        MOUNT_OPTIONS,
-        device,
-        mount_point,
-    ])
+    Argv::new(["mount", "-t", "xfs", "-o", MOUNT_OPTIONS, device, mount_point])
 }
 
 /// Unmounts a brick's file system.
@@ -76,11 +60,7 @@ pub fn list_mounts() -> Argv {
 
 /// The lines of an fstab; it may be absent.
 pub fn list_fstab(fstab: &str) -> Argv {
-    Argv::script(
-        "bricklayer-fstab-list",
-        r#"[ ! -e "$1" ] || cat "$1""#,
-        [fstab],
-    )
+    Argv::script("bricklayer-fstab-list", r#"[ ! -e "$1" ] || cat "$1""#, [fstab])
 }
 
 /// Changes whenever the node's kernel starts.
