@@ -158,6 +158,11 @@ impl<K: Kind> Changes<K> {
         }
     }
 
+    /// The objects that changed since the last look; does not wait.
+    pub fn drain(&self) -> HashSet<ObjectRef<K>> {
+        std::mem::take(&mut *self.0.changed.lock())
+    }
+
     /// The changes as a stream for the controller runtime.
     pub fn stream(self) -> impl Stream<Item = ObjectRef<K>> + Send {
         futures::stream::unfold(self, |changes| async move { Some((changes.next().await, changes)) })

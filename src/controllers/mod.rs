@@ -1,0 +1,188 @@
+//! The controllers: they make the nodes agree with the objects. One folder per noun. Each pass
+//! looks at the wish and at the world and does the next thing; recovery after a crash is the next
+//! ordinary pass.
+
+pub mod audit;
+pub mod cluster;
+pub mod device;
+pub mod node;
+pub mod placing;
+pub mod transports;
+pub mod volume;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use kube::core::ClusterResourceScope;
+use kube::runtime::controller::{Action, Config, applier};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
+use parking_lot::Mutex;
+use serde_json::json;
+
+use crate::executor::RunError;
+use crate::resources::{FINALIZER, GlusterCluster, ID_LABEL, id_of};
+use crate::store::{Caches, Kind, Store, StoreError};
+use placing::Placing;
+use transports::Transports;
+
+/// How many objects of a kind are worked on at the same time.
+const CONCURRENCY: u16 = 64;
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What every pass works with.
+pub struct Context {
+    /// Reads and writes.
+    pub store: Store,
+    /// What was last seen.
+    pub caches: Caches,
+    /// The ways to nodes.
+    pub transports: Transports,
+    /// The task that decides what must be unique.
+    pub placing: Placing,
+    /// How often nodes and devices are looked at when nothing changes.
+    pub look_every: Duration,
+    /// One gluster transaction at a time in a cluster: glusterd takes a lock of its own and refuses
+    /// the second one.
+    gluster: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Tries in a row that failed, by object: the pauses between them grow.
+    tries: Mutex<HashMap<String, u32>>,
+    /// When volumes that were refused were last tried, by object name.
+    placed_at: Mutex<HashMap<String, jiff::Timestamp>>,
+}
+
+/// A pass that did not come to its end. It is tried again after a pause.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// The store did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A node did not do it.
+    #[error(transparent)]
+    Node(#[from] RunError),
+    /// The nodes cannot be reached as the cluster says.
+    #[error("{0}")]
+    Transport(String),
+}
+
+impl Context {
+    /// A context.
+    pub fn new(store: Store, caches: Caches, transports: Transports, placing: Placing, look_every: Duration) -> Self {
+        let (gluster, tries, placed_at) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { store, caches, transports, placing, look_every, gluster, tries, placed_at }
+    }
+
+    /// The cluster of that name, if it was seen.
+    fn cluster(&self, name: &str) -> Result<Arc<GlusterCluster>, PassError> {
+        let missing = || PassError::Transport(format!("there is no GlusterCluster {name:?}"));
+        self.caches.clusters.get(name).ok_or_else(missing)
+    }
+
+    /// The lock under which gluster transactions of a cluster run.
+    fn gluster_lock(&self, cluster: &str) -> Arc<tokio::sync::Mutex<()>> {
+        self.gluster.lock().entry(cluster.to_owned()).or_default().clone()
+    }
+
+    /// The pause before the next try of an object that failed again: 0.5 s, then twice as long each
+    /// time.
+    fn pause(&self, key: &str) -> Duration {
+        let mut tries = self.tries.lock();
+        let count = tries.entry(key.to_owned()).or_default();
+        *count = count.saturating_add(1);
+        Duration::from_millis(250 << (*count).min(8)).min(LONGEST_PAUSE)
+    }
+
+    fn went_well(&self, key: &str) {
+        self.tries.lock().remove(key);
+    }
+}
+
+/// Runs all controllers until the process ends.
+pub async fn run(context: Arc<Context>) {
+    let caches = &context.caches;
+    let volumes = drive(context.clone(), caches.volumes.clone(), caches.volumes.changes().stream(), volume::pass);
+    let nodes = drive(context.clone(), caches.nodes.clone(), node::wakes(caches), node::pass);
+    let devices = drive(context.clone(), caches.devices.clone(), device::wakes(caches), device::pass);
+    let clusters = drive(context.clone(), caches.clusters.clone(), cluster::wakes(caches), cluster::pass);
+    futures::join!(volumes, nodes, devices, clusters);
+}
+
+/// Runs one controller: wakes an object's pass when `wakes` names it, one pass at a time for each
+/// object, and again after a pause when it failed.
+async fn drive<K, F>(
+    context: Arc<Context>,
+    cache: crate::store::Cache<K>,
+    wakes: impl Stream<Item = ObjectRef<K>> + Send + 'static,
+    pass: impl Fn(Arc<K>, Arc<Context>) -> F + Send + Sync + Clone + 'static,
+) where
+    K: Kind,
+    F: Future<Output = Result<Action, PassError>> + Send + 'static,
+{
+    let reconcile = move |object: Arc<K>, context: Arc<Context>| {
+        let pass = pass.clone();
+        Box::pin(async move {
+            let key = format!("{}/{}", K::kind(&()), object.name_any());
+            let done = pass(object, context.clone()).await;
+            if done.is_ok() {
+                context.went_well(&key);
+            }
+            done
+        })
+    };
+    let again = |object: Arc<K>, error: &PassError, context: Arc<Context>| {
+        let name = object.name_any();
+        if let PassError::Store(StoreError::Conflict(_)) = error {
+            tracing::debug!(kind = %K::kind(&()), name, "decided on an old state, decides again");
+            return Action::requeue(Duration::from_millis(20));
+        }
+        let pause = context.pause(&format!("{}/{name}", K::kind(&())));
+        tracing::warn!(kind = %K::kind(&()), name, %error, pause_ms = pause.as_millis() as u64, "a pass failed and is tried again");
+        Action::requeue(pause)
+    };
+    let config = Config::default().concurrency(CONCURRENCY);
+    let queue = wakes.map(Ok::<_, std::convert::Infallible>);
+    applier(reconcile, again, context, cache.reader(), queue, config).for_each(|_| async {}).await;
+}
+
+/// Puts our finalizer and the id label on an object that a user made. True if it was missing; the
+/// write wakes the object again.
+async fn adopt<K: Kind>(context: &Context, object: &K) -> Result<bool, PassError>
+where
+    K: Resource<Scope = ClusterResourceScope>,
+{
+    let has_label = object.labels().contains_key(ID_LABEL);
+    let has_finalizer = object.finalizers().iter().any(|finalizer| finalizer == FINALIZER);
+    if has_label && has_finalizer {
+        return Ok(false);
+    }
+    let mut finalizers = object.finalizers().to_vec();
+    if !has_finalizer {
+        finalizers.push(FINALIZER.into());
+    }
+    let patch = json!({"metadata": {
+        "resourceVersion": object.resource_version(),
+        "labels": {ID_LABEL: id_of(object).to_string()},
+        "finalizers": finalizers,
+    }});
+    context.store.merge::<K>(&object.name_any(), &patch).await?;
+    Ok(true)
+}
+
+/// Lets an object go: takes our finalizer away. Only after what it stands for was seen to be gone.
+async fn release<K: Kind>(context: &Context, object: &K) -> Result<Action, PassError>
+where
+    K: Resource<Scope = ClusterResourceScope>,
+{
+    let finalizers: Vec<&String> = object.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
+    if finalizers.len() == object.finalizers().len() {
+        return Ok(Action::await_change());
+    }
+    let patch = json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": finalizers}});
+    match context.store.merge::<K>(&object.name_any(), &patch).await {
+        Ok(_) | Err(StoreError::NotFound(_)) => Ok(Action::await_change()),
+        Err(error) => Err(error.into()),
+    }
+}

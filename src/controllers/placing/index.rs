@@ -1,0 +1,422 @@
+//! What the placing task knows: the allocator's inventory, the names that are taken, and its own
+//! decisions that the caches have not shown yet. Pure: every method takes values and returns values.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use crate::allocation::{self, Device, Inventory, Node, Refused, Taken};
+use crate::resources::{
+    FAILED, GlusterCluster, GlusterDevice, GlusterNode, GlusterVolume, Limits, OnRefusal, PlacedBrick, Placement,
+    READY, REACHABLE, Refusal, Sizing, State, condition, condition_is, id_of,
+};
+use crate::units::{Bytes, Id, brick_path};
+
+/// How old an ask may be that is to be forgotten when nobody waits for it any more.
+const EXPIRY: SignedDuration = SignedDuration::from_secs(15);
+
+/// A place for a volume.
+#[derive(Debug)]
+pub struct Placed {
+    /// The bricks, those on their way out included.
+    pub placement: Placement,
+    /// How the nodes are reached, in the words of a status.
+    pub transport: String,
+}
+
+/// What was decided about a node or device.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is the only one of its names.
+    Accepted,
+    /// What it refers to is not there yet.
+    Waits {
+        /// One word.
+        reason: &'static str,
+        /// For people.
+        message: String,
+    },
+    /// Something else has the name.
+    Refused {
+        /// One word.
+        reason: &'static str,
+        /// For people.
+        message: String,
+    },
+}
+
+#[derive(Debug)]
+struct Cluster {
+    id: Id,
+    name: String,
+    file: bool,
+    block: bool,
+    limits: Limits,
+    transport: String,
+}
+
+/// A volume as it counts for names and limits.
+#[derive(Debug)]
+struct Known {
+    id: Id,
+    cluster: String,
+    volume_name: String,
+}
+
+/// Everything that a decision looks at.
+#[derive(Debug, Default)]
+pub struct Index {
+    clusters: BTreeMap<Id, Cluster>,
+    nodes: Vec<Arc<GlusterNode>>,
+    devices: Vec<Arc<GlusterDevice>>,
+    accepted: HashMap<String, Id>,
+    accepted_disks: HashMap<(String, String), Id>,
+    inventory: Inventory,
+    volumes: HashMap<String, Known>,
+    names: HashMap<(String, String), Id>,
+    per_cluster: HashMap<String, u32>,
+    /// Object name → attempt of a decision that no cache has shown yet.
+    assumed: HashMap<String, u32>,
+}
+
+impl Index {
+    /// Takes in all clusters, nodes and devices anew.
+    pub fn set_topology(
+        &mut self,
+        clusters: &[Arc<GlusterCluster>],
+        nodes: &[Arc<GlusterNode>],
+        devices: &[Arc<GlusterDevice>],
+    ) {
+        self.clusters = clusters.iter().map(|cluster| (id_of(cluster.as_ref()), known_cluster(cluster))).collect();
+        let by_name: HashMap<&str, Id> =
+            self.clusters.values().map(|cluster| (cluster.name.as_str(), cluster.id)).collect();
+        self.inventory.clear_topology();
+        let mut node_ids = HashMap::new();
+        for node in nodes {
+            node_ids.insert(node.name_any(), id_of(node.as_ref()));
+            if let Some(cluster) = by_name.get(node.spec.cluster.as_str()) {
+                self.inventory.set_node(id_of(node.as_ref()), known_node(node, *cluster));
+            }
+        }
+        for device in devices {
+            if let Some(node) = node_ids.get(&device.spec.node)
+                && let Some(known) = known_device(device, *node)
+            {
+                self.inventory.set_device(id_of(device.as_ref()), known);
+            }
+        }
+        self.nodes = nodes.to_vec();
+        self.devices = devices.to_vec();
+        let (named, disks) = (&self.nodes, &self.devices);
+        self.accepted.retain(|_, id| named.iter().any(|node| id_of(node.as_ref()) == *id));
+        self.accepted_disks.retain(|_, id| disks.iter().any(|device| id_of(device.as_ref()) == *id));
+    }
+
+    /// Takes in a volume as a cache shows it; nothing when it is gone. A cache that has not yet seen
+    /// our own decision does not undo it.
+    pub fn see_volume(&mut self, name: &str, volume: Option<&GlusterVolume>) {
+        let shown = volume.map_or(u32::MAX, attempt_of);
+        if let Some(assumed) = self.assumed.get(name) {
+            if shown < *assumed {
+                return;
+            }
+            self.assumed.remove(name);
+        }
+        self.count(name, volume);
+    }
+
+    /// Takes in our own decision before any cache shows it.
+    pub fn assume(&mut self, decided: &GlusterVolume) {
+        let name = decided.name_any();
+        if decided.status.as_ref().is_some_and(|status| status.placement.is_some()) {
+            self.assumed.insert(name.clone(), attempt_of(decided));
+        }
+        self.count(&name, Some(decided));
+    }
+
+    /// Takes back a decision that could not be written down.
+    pub fn forget_assumed(&mut self, name: &str, shown: Option<&GlusterVolume>) {
+        self.assumed.remove(name);
+        self.count(name, shown);
+    }
+
+    /// Finds a place for a volume, or says cluster by cluster why there is none. Bricks on their way
+    /// out stay in the placement.
+    pub fn place(&self, volume: &GlusterVolume, now: Timestamp) -> Result<Placed, Vec<Refusal>> {
+        if expired(volume, now) {
+            let message = "nobody waits for it any more: ask again".into();
+            return Err(vec![Refusal { reason: "Expired".into(), message, ..Refusal::default() }]);
+        }
+        let mut refusals = vec![];
+        for cluster in self.candidates(volume, &mut refusals) {
+            match self.place_in(cluster, volume) {
+                Ok(placed) => return Ok(placed),
+                Err(refusal) => refusals.push(refusal),
+            }
+        }
+        if refusals.is_empty() {
+            let message = "there is no GlusterCluster: make one first".into();
+            refusals.push(Refusal { reason: "NoClusters".into(), message, ..Refusal::default() });
+        }
+        Err(refusals)
+    }
+
+    /// Checks that no other node has one of the names.
+    pub fn accept_node(&mut self, node: &GlusterNode) -> Verdict {
+        let id = id_of(node);
+        if !self.clusters.values().any(|cluster| cluster.name == node.spec.cluster) {
+            let message = format!("there is no GlusterCluster {:?}: make it", node.spec.cluster);
+            return Verdict::Waits { reason: "ClusterMissing", message };
+        }
+        let names = &node.spec.hostnames;
+        let mut keys = vec![];
+        for (space, hosts) in [("manage", &names.manage), ("storage", &names.storage)] {
+            for host in hosts {
+                let key = format!("{space} {host}");
+                if let Some(other) = self.host_owner(space, host, &key, id) {
+                    let message = format!("Hostname {host} already used by node with id {other}");
+                    return Verdict::Refused { reason: "HostnameInUse", message };
+                }
+                keys.push(key);
+            }
+        }
+        self.accepted.extend(keys.into_iter().map(|key| (key, id)));
+        Verdict::Accepted
+    }
+
+    /// Checks that no other device has the path on the node.
+    pub fn accept_device(&mut self, device: &GlusterDevice) -> Verdict {
+        let id = id_of(device);
+        let Some(node) = self.nodes.iter().find(|node| node.name_any() == device.spec.node) else {
+            let message = format!("there is no GlusterNode {:?}: make it", device.spec.node);
+            return Verdict::Waits { reason: "NodeMissing", message };
+        };
+        if node.metadata.deletion_timestamp.is_some() {
+            let message = format!("node {:?} is being removed", device.spec.node);
+            return Verdict::Waits { reason: "NodeMissing", message };
+        }
+        let key = (device.spec.node.clone(), device.spec.path.clone());
+        let other = self.accepted_disks.get(&key).copied().or_else(|| {
+            let same = |other: &&Arc<GlusterDevice>| {
+                other.spec.node == key.0 && other.spec.path == key.1 && condition_is(other.conditions(), crate::resources::ACCEPTED)
+            };
+            self.devices.iter().find(same).map(|other| id_of(other.as_ref()))
+        });
+        if let Some(other) = other.filter(|other| *other != id) {
+            let message = format!("{} of node {} is device {other} already", key.1, key.0);
+            return Verdict::Refused { reason: "DiskInUse", message };
+        }
+        self.accepted_disks.insert(key, id);
+        Verdict::Accepted
+    }
+
+    /// Space on the devices of a cluster: all of it, and what is left.
+    pub fn totals(&self, cluster: Id) -> (Bytes, Bytes) {
+        self.inventory.totals(cluster)
+    }
+
+    fn host_owner(&self, space: &str, host: &str, key: &str, not: Id) -> Option<Id> {
+        let has = |node: &&Arc<GlusterNode>| {
+            let hosts = if space == "manage" { &node.spec.hostnames.manage } else { &node.spec.hostnames.storage };
+            condition_is(node.conditions(), crate::resources::ACCEPTED)
+                && !condition_is(node.conditions(), FAILED)
+                && hosts.iter().any(|other| other == host)
+        };
+        let known = self.accepted.get(key).copied();
+        let known = known.or_else(|| self.nodes.iter().find(has).map(|node| id_of(node.as_ref())));
+        known.filter(|other| *other != not)
+    }
+
+    fn candidates(&self, volume: &GlusterVolume, refusals: &mut Vec<Refusal>) -> Vec<&Cluster> {
+        if volume.spec.clusters.is_empty() {
+            return self.clusters.values().collect();
+        }
+        let mut found = vec![];
+        for name in &volume.spec.clusters {
+            match self.clusters.values().find(|cluster| cluster.name == *name) {
+                Some(cluster) => found.push(cluster),
+                None => refusals.push(Refusal {
+                    reason: "UnknownCluster".into(),
+                    message: format!("there is no GlusterCluster {name:?}"),
+                    ..Refusal::default()
+                }),
+            }
+        }
+        found
+    }
+
+    fn place_in(&self, cluster: &Cluster, volume: &GlusterVolume) -> Result<Placed, Refusal> {
+        let refused = |reason: &str, message: String| Refusal {
+            cluster: Some(cluster.id),
+            reason: reason.into(),
+            message: format!("cluster {}: {message}", cluster.name),
+            ..Refusal::default()
+        };
+        let (id, name) = (id_of(volume), volume.volume_name());
+        if !cluster.file && !cluster.block {
+            return Err(refused("AllKindsDisabled", "takes neither file nor block volumes".into()));
+        }
+        if if volume.spec.block { !cluster.block } else { !cluster.file } {
+            let kind = if volume.spec.block { "block-hosting" } else { "file" };
+            return Err(refused("KindNotOffered", format!("takes no {kind} volumes")));
+        }
+        if self.names.get(&(cluster.name.clone(), name.clone())).is_some_and(|other| *other != id) {
+            return Err(refused("NameInUse", format!("has a volume named {name:?} already")));
+        }
+        let count = self.per_cluster.get(&cluster.name).copied().unwrap_or_default();
+        let limit = u32::try_from(cluster.limits.volumes).unwrap_or(u32::MAX);
+        let counted = self.volumes.get(&volume.name_any()).is_some_and(|known| known.cluster == cluster.name);
+        if !counted && count >= limit {
+            let text = format!("has {count} volumes and may have {limit}");
+            return Err(Refusal { count: Some(count), limit: Some(limit), ..refused("ClusterFull", text) });
+        }
+        self.place_bricks(cluster, volume).map_err(|(reason, message)| refused(reason, message))
+    }
+
+    fn place_bricks(
+        &self,
+        cluster: &Cluster,
+        volume: &GlusterVolume,
+    ) -> Result<Placed, (&'static str, String)> {
+        if self.inventory.members(cluster.id).next().is_none() {
+            return Err(("NoNodes", "has no nodes".into()));
+        }
+        let status = volume.status.as_ref();
+        let attempt = status.map_or(0, |status| status.attempt) + 1;
+        let request = allocation::Request {
+            cluster: cluster.id,
+            size: volume.spec.size,
+            sizing: match volume.spec.sizing {
+                Sizing::Usable => allocation::Sizing::Usable,
+                Sizing::Bricks => allocation::Sizing::Bricks,
+            },
+            set_size: volume.spec.durability.set_size(),
+            brick_min: cluster.limits.brick_min,
+            brick_max: cluster.limits.brick_max,
+            max_bricks: cluster.limits.bricks_per_volume as usize,
+            snapshot_factor: volume.spec.snapshot_factor,
+            avoid: status.map(|status| BTreeSet::from_iter(status.avoid.iter().copied())).unwrap_or_default(),
+        };
+        let id = id_of(volume);
+        let seed = u64::from_str_radix(&id.to_string()[..16], 16).unwrap_or_default();
+        let placed = allocation::place(&self.inventory, &request, seed);
+        let any_open = self.inventory.any_open(cluster.id);
+        let placed = placed.map_err(|refused| match (&refused, any_open) {
+            (Refused::NoRoom { .. }, false) => ("NoOnlineDevices", refused.to_string()),
+            _ => ("NoSpace", refused.to_string()),
+        })?;
+        let retiring = status.and_then(|status| status.placement.as_ref()).into_iter().flat_map(Placement::retiring);
+        let bricks = placed.iter().map(|brick| self.placed_brick(id, attempt, brick)).chain(retiring.cloned());
+        let placement = Placement { cluster: cluster.name.clone(), bricks: bricks.collect() };
+        Ok(Placed { placement, transport: cluster.transport.clone() })
+    }
+
+    fn placed_brick(&self, volume: Id, attempt: u32, brick: &allocation::Brick) -> PlacedBrick {
+        let id = volume.derive(&format!("{attempt}/{}/{}", brick.set, brick.position));
+        PlacedBrick {
+            id,
+            device: brick.device,
+            node: brick.node,
+            host: self.inventory.node(brick.node).map(|node| node.host.clone()).unwrap_or_default(),
+            path: brick_path(brick.device, id),
+            size: brick.size,
+            pool_size: brick.pool,
+            pool_metadata: brick.metadata,
+            set: u32::try_from(brick.set).unwrap_or(u32::MAX),
+            position: u32::try_from(brick.position).unwrap_or(u32::MAX),
+            retiring: false,
+        }
+    }
+
+    /// Counts a volume for space, names and limits; what was counted under the name goes first.
+    fn count(&mut self, name: &str, volume: Option<&GlusterVolume>) {
+        if let Some(old) = self.volumes.remove(name) {
+            self.inventory.set_volume(old.id, vec![]);
+            let key = (old.cluster.clone(), old.volume_name);
+            if self.names.get(&key) == Some(&old.id) {
+                self.names.remove(&key);
+            }
+            if let Some(count) = self.per_cluster.get_mut(&old.cluster) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        let placement = volume.and_then(|volume| Some((volume, volume.status.as_ref()?.placement.as_ref()?)));
+        let Some((volume, placement)) = placement else { return };
+        let (id, volume_name) = (id_of(volume), volume.volume_name());
+        let taken = |brick: &PlacedBrick| Taken { device: brick.device, pool: brick.pool_size, metadata: brick.pool_metadata };
+        self.inventory.set_volume(id, placement.bricks.iter().map(taken).collect());
+        *self.per_cluster.entry(placement.cluster.clone()).or_default() += 1;
+        self.names.insert((placement.cluster.clone(), volume_name.clone()), id);
+        let known = Known { id, cluster: placement.cluster.clone(), volume_name };
+        self.volumes.insert(name.to_owned(), known);
+    }
+}
+
+fn attempt_of(volume: &GlusterVolume) -> u32 {
+    volume.status.as_ref().map_or(0, |status| status.attempt)
+}
+
+fn expired(volume: &GlusterVolume, now: Timestamp) -> bool {
+    let made = volume.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    volume.spec.on_refusal == OnRefusal::Forget
+        && attempt_of(volume) == 0
+        && made.is_some_and(|made| now.duration_since(made) > EXPIRY)
+}
+
+fn known_cluster(cluster: &GlusterCluster) -> Cluster {
+    Cluster {
+        id: id_of(cluster),
+        name: cluster.name_any(),
+        file: cluster.spec.file,
+        block: cluster.spec.block,
+        limits: cluster.spec.limits,
+        transport: super::transport_name(&cluster.spec.transport).into(),
+    }
+}
+
+fn known_node(node: &GlusterNode, cluster: Id) -> Node {
+    let conditions = node.conditions();
+    let closed = if node.metadata.deletion_timestamp.is_some() {
+        Some("is being removed".to_owned())
+    } else if node.spec.state != State::Online {
+        Some(format!("is set {}", state_word(node.spec.state)))
+    } else if condition(conditions, REACHABLE).is_some_and(|reachable| reachable.status == "False") {
+        Some("is unreachable".into())
+    } else if !condition_is(conditions, READY) {
+        Some("is not ready".into())
+    } else {
+        None
+    };
+    Node { cluster, name: node.name_any(), host: node.spec.storage_host().to_owned(), closed }
+}
+
+fn known_device(device: &GlusterDevice, node: Id) -> Option<Device> {
+    let closed = if device.metadata.deletion_timestamp.is_some() {
+        Some("is being removed".to_owned())
+    } else if device.spec.state != State::Online {
+        Some(format!("is set {}", state_word(device.spec.state)))
+    } else if !condition_is(device.conditions(), READY) {
+        Some("is not ready".into())
+    } else {
+        None
+    };
+    let capacity = device.status.as_ref().and_then(|status| status.capacity);
+    let known = capacity.unwrap_or_default();
+    (!condition_is(device.conditions(), FAILED)).then(|| Device {
+        node,
+        path: device.spec.path.clone(),
+        capacity: known.total,
+        extent: known.extent,
+        closed,
+    })
+}
+
+fn state_word(state: State) -> &'static str {
+    match state {
+        State::Online => "online",
+        State::Offline => "offline",
+        State::Failed => "failed",
+    }
+}

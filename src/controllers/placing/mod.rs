@@ -1,0 +1,264 @@
+//! The one task that decides what must be unique: places of bricks, volume names, host names,
+//! disks. One request after the other, over the caches plus what it has itself decided and not yet
+//! seen there. So two volumes cannot win the same space, and no reservation on devices is needed.
+//!
+//! Deciding is sequential and pure ([`index::Index`]); writing the decisions down goes on beside it.
+
+pub mod index;
+
+use std::sync::Arc;
+
+use kube::Resource;
+use kube::core::ClusterResourceScope;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::resources::{
+    ACCEPTED, FAILED, GlusterDevice, GlusterNode, GlusterVolume, OnRefusal, PLACED, READY, Refusal, id_of,
+    set_condition,
+};
+use crate::store::{Caches, Changes, Kind, Store, StoreError};
+use index::{Index, Placed, Verdict};
+
+/// How many requests may wait: every object at most once, since its reconciler waits for the answer.
+const QUEUE: usize = 4096;
+/// How many decisions are written down at the same time.
+const WRITES: usize = 64;
+
+enum Request {
+    Volume(Arc<GlusterVolume>, Answer),
+    Node(Arc<GlusterNode>, Answer),
+    Device(Arc<GlusterDevice>, Answer),
+}
+
+type Answer = oneshot::Sender<Result<(), StoreError>>;
+
+/// The way to the task. Cheap to clone.
+#[derive(Clone)]
+pub struct Placing {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Placing {
+    /// The task and the way to it. The work ends when nobody can send requests any more.
+    pub fn start(store: Store, caches: Caches) -> (Self, impl Future<Output = ()> + Send) {
+        let (requests, queue) = mpsc::channel(QUEUE);
+        (Self { requests }, work(store, caches, queue))
+    }
+
+    /// Has a volume placed, or refused; the decision is in its status afterwards.
+    pub async fn place(&self, volume: Arc<GlusterVolume>) -> Result<(), StoreError> {
+        self.ask(|answer| Request::Volume(volume, answer)).await
+    }
+
+    /// Has the names of a node checked.
+    pub async fn accept_node(&self, node: Arc<GlusterNode>) -> Result<(), StoreError> {
+        self.ask(|answer| Request::Node(node, answer)).await
+    }
+
+    /// Has the path of a device checked.
+    pub async fn accept_device(&self, device: Arc<GlusterDevice>) -> Result<(), StoreError> {
+        self.ask(|answer| Request::Device(device, answer)).await
+    }
+
+    async fn ask(&self, request: impl FnOnce(Answer) -> Request) -> Result<(), StoreError> {
+        let (answer, decided) = oneshot::channel();
+        let gone = || StoreError::Conflict("the placing task ended; the request".into());
+        self.requests.send(request(answer)).await.map_err(|_| gone())?;
+        decided.await.map_err(|_| gone())?
+    }
+}
+
+struct Work {
+    store: Store,
+    caches: Caches,
+    index: Index,
+    /// Decisions whose writing failed: the index has to look at the cache again.
+    failed: (mpsc::UnboundedSender<String>, mpsc::UnboundedReceiver<String>),
+    writes: Arc<Semaphore>,
+}
+
+struct Feeds {
+    clusters: Changes<crate::resources::GlusterCluster>,
+    nodes: Changes<GlusterNode>,
+    devices: Changes<GlusterDevice>,
+    volumes: Changes<GlusterVolume>,
+}
+
+async fn work(store: Store, caches: Caches, mut queue: mpsc::Receiver<Request>) {
+    let feeds = Feeds {
+        clusters: caches.clusters.changes(),
+        nodes: caches.nodes.changes(),
+        devices: caches.devices.changes(),
+        volumes: caches.volumes.changes(),
+    };
+    let mut work = Work {
+        store,
+        caches,
+        index: Index::default(),
+        failed: mpsc::unbounded_channel(),
+        writes: Arc::new(Semaphore::new(WRITES)),
+    };
+    while let Some(request) = queue.recv().await {
+        work.catch_up(&feeds);
+        work.decide(request).await;
+    }
+}
+
+impl Work {
+    /// Takes in what the caches have seen since the last request.
+    fn catch_up(&mut self, feeds: &Feeds) {
+        while let Ok(name) = self.failed.1.try_recv() {
+            self.index.forget_assumed(&name, self.caches.volumes.get(&name).as_deref());
+        }
+        let topology = !feeds.clusters.drain().is_empty()
+            | !feeds.nodes.drain().is_empty()
+            | !feeds.devices.drain().is_empty();
+        if topology {
+            self.index.set_topology(
+                &self.caches.clusters.list(),
+                &self.caches.nodes.list(),
+                &self.caches.devices.list(),
+            );
+        }
+        for reference in feeds.volumes.drain() {
+            self.index.see_volume(&reference.name, self.caches.volumes.get(&reference.name).as_deref());
+        }
+    }
+
+    async fn decide(&mut self, request: Request) {
+        let now = jiff::Timestamp::now();
+        match request {
+            Request::Volume(volume, answer) => {
+                let verdict = self.index.place(&volume, now);
+                let decided = volume_decided(&volume, verdict, now);
+                self.index.assume(&decided);
+                self.write(decided, answer, true).await;
+            }
+            Request::Node(node, answer) => {
+                let verdict = self.index.accept_node(&node);
+                self.write(node_decided(&node, verdict, now), answer, false).await;
+            }
+            Request::Device(device, answer) => {
+                let verdict = self.index.accept_device(&device);
+                self.write(device_decided(&device, verdict, now), answer, false).await;
+            }
+        }
+    }
+
+    /// Writes a decision down beside the next decisions. A volume's space stays taken meanwhile.
+    async fn write<K: Kind>(&self, object: K, answer: Answer, is_volume: bool)
+    where
+        K: Resource<Scope = ClusterResourceScope>,
+    {
+        // The semaphore is never closed; were it, writing without a permit would still be right.
+        let permit = self.writes.clone().acquire_owned().await.ok();
+        let (store, failed) = (self.store.clone(), self.failed.0.clone());
+        tokio::spawn(async move {
+            let done = store.replace_status(&object).await.map(drop);
+            if is_volume && done.is_err() {
+                // The receiver lives as long as the task that sends here.
+                let _ = failed.send(object.meta().name.clone().unwrap_or_default());
+            }
+            drop(permit);
+            // Nobody waits any more when the reconciler was cancelled; the decision stands in status.
+            let _ = answer.send(done);
+        });
+    }
+}
+
+/// How nodes are reached, as a status says it. Simulated nodes are loud about it, so that nobody
+/// takes them for storage.
+pub(super) fn transport_name(transport: &crate::resources::TransportSpec) -> &'static str {
+    match (&transport.ssh, &transport.simulated) {
+        (_, Some(_)) => "SIMULATED",
+        (Some(_), None) => "ssh",
+        (None, None) => "none",
+    }
+}
+
+fn volume_decided(
+    volume: &GlusterVolume,
+    verdict: Result<Placed, Vec<Refusal>>,
+    now: jiff::Timestamp,
+) -> GlusterVolume {
+    let mut decided = volume.clone();
+    decided.metadata.managed_fields = None;
+    let generation = volume.metadata.generation.unwrap_or_default();
+    let (id, name) = (id_of(volume), volume.volume_name());
+    let status = decided.status.get_or_insert_default();
+    status.id = Some(id);
+    status.volume_name = Some(name);
+    status.observed_generation = generation;
+    match verdict {
+        Ok(Placed { placement, transport }) => {
+            let count = placement.active().count();
+            let text = format!("{count} bricks in cluster {}", placement.cluster);
+            status.attempt += 1;
+            status.refusals.clear();
+            status.transport = Some(transport);
+            status.placement = Some(placement);
+            status.phase = Some("Creating".into());
+            set_condition(&mut status.conditions, now, generation, (PLACED, "True", "Placed"), text);
+            let text = "the bricks are being made";
+            set_condition(&mut status.conditions, now, generation, (READY, "False", "Creating"), text);
+        }
+        Err(refusals) => {
+            let reason = refusals.first().map_or("Refused", |refusal| refusal.reason.as_str()).to_owned();
+            let texts: Vec<&str> = refusals.iter().map(|refusal| refusal.message.as_str()).collect();
+            let text = texts.join("\n");
+            set_condition(&mut status.conditions, now, generation, (PLACED, "False", &reason), text);
+            let text = "there is no place for it";
+            set_condition(&mut status.conditions, now, generation, (READY, "False", "Creating"), text);
+            status.phase = Some("Refused".into());
+            status.refusals = refusals;
+            // Leaving devices out has not helped: the next try looks at all of them again.
+            status.avoid.clear();
+        }
+    }
+    decided
+}
+
+fn node_decided(node: &GlusterNode, verdict: Verdict, now: jiff::Timestamp) -> GlusterNode {
+    let mut decided = node.clone();
+    let generation = node.metadata.generation.unwrap_or_default();
+    let forget = node.spec.on_refusal == OnRefusal::Forget;
+    let id = id_of(node);
+    let status = decided.status.get_or_insert_default();
+    status.id = Some(id);
+    accept(&mut status.conditions, verdict, forget, generation, now);
+    decided
+}
+
+fn device_decided(device: &GlusterDevice, verdict: Verdict, now: jiff::Timestamp) -> GlusterDevice {
+    let mut decided = device.clone();
+    let generation = device.metadata.generation.unwrap_or_default();
+    let forget = device.spec.on_refusal == OnRefusal::Forget;
+    let id = id_of(device);
+    let status = decided.status.get_or_insert_default();
+    status.id = Some(id);
+    accept(&mut status.conditions, verdict, forget, generation, now);
+    decided
+}
+
+/// Puts a verdict into conditions. What is only missing yet is no refusal for an ask that waits.
+fn accept(
+    conditions: &mut Vec<crate::resources::Condition>,
+    verdict: Verdict,
+    forget: bool,
+    generation: i64,
+    now: jiff::Timestamp,
+) {
+    match verdict {
+        Verdict::Accepted => {
+            set_condition(conditions, now, generation, (ACCEPTED, "True", "Unique"), "");
+            set_condition(conditions, now, generation, (READY, "False", "Creating"), "not looked at yet");
+        }
+        Verdict::Waits { reason, message } | Verdict::Refused { reason, message } => {
+            set_condition(conditions, now, generation, (ACCEPTED, "False", reason), message.clone());
+            set_condition(conditions, now, generation, (READY, "False", "Creating"), message.clone());
+            if forget {
+                set_condition(conditions, now, generation, (FAILED, "True", reason), message);
+            }
+        }
+    }
+}

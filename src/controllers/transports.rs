@@ -1,0 +1,124 @@
+//! The ways to the nodes, made from what the clusters say. One for each cluster, kept as long as
+//! its transport does not change.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use parking_lot::Mutex;
+
+use super::PassError;
+use crate::executor::Transport;
+use crate::executor::transport::sim::Sim;
+use crate::executor::transport::ssh::{Ssh, SshOptions};
+use crate::resources::{GlusterCluster, HostKeyPolicy, SecretKey, SshTransport, TransportSpec};
+use crate::store::{Caches, Store};
+
+/// Makes and keeps transports.
+pub struct Transports {
+    store: Store,
+    caches: Caches,
+    sim: Option<Sim>,
+    made: Mutex<HashMap<String, (TransportSpec, Way)>>,
+}
+
+#[derive(Clone)]
+enum Way {
+    Ssh(Arc<Ssh>),
+    Sim(Arc<Sim>),
+}
+
+impl Transports {
+    /// Transports; simulated nodes are refused unless they are given here.
+    pub fn new(store: Store, caches: Caches, sim: Option<Sim>) -> Self {
+        Self { store, caches, sim, made: Mutex::default() }
+    }
+
+    /// The way to the nodes of a cluster.
+    pub async fn of(&self, cluster: &GlusterCluster) -> Result<Arc<dyn Transport>, PassError> {
+        Ok(match self.way(cluster).await? {
+            Way::Ssh(ssh) => ssh,
+            Way::Sim(sim) => sim,
+        })
+    }
+
+    /// The host key that was trusted at first contact with a host, to be remembered.
+    pub fn pin(&self, cluster: &str, host: &str) -> Option<String> {
+        match self.made.lock().get(cluster)? {
+            (_, Way::Ssh(ssh)) => ssh.pins().get(host).cloned(),
+            (_, Way::Sim(_)) => None,
+        }
+    }
+
+    async fn way(&self, cluster: &GlusterCluster) -> Result<Way, PassError> {
+        let (name, spec) = (cluster.name_any(), &cluster.spec.transport);
+        if let Some((made_for, way)) = self.made.lock().get(&name)
+            && made_for == spec
+        {
+            return Ok(way.clone());
+        }
+        let way = match (&spec.ssh, &spec.simulated) {
+            (Some(ssh), _) => Way::Ssh(Arc::new(self.ssh(&name, ssh).await?)),
+            (None, Some(_)) => {
+                let refused = || {
+                    PassError::Transport(format!(
+                        "cluster {name} has simulated nodes, and this server does not allow them: start it with --allow-simulated"
+                    ))
+                };
+                Way::Sim(Arc::new(self.sim.clone().ok_or_else(refused)?))
+            }
+            (None, None) => return Err(PassError::Transport(format!("cluster {name} has no transport"))),
+        };
+        self.made.lock().insert(name, (spec.clone(), way.clone()));
+        Ok(way)
+    }
+
+    async fn ssh(&self, cluster: &str, spec: &SshTransport) -> Result<Ssh, PassError> {
+        let bad = |what: String| PassError::Transport(format!("cluster {cluster}: {what}"));
+        let key_pem = match (&spec.key.secret, &spec.key.file) {
+            (Some(secret), _) => self.secret(secret).await.map_err(&bad)?,
+            (None, Some(path)) => read(path).await.map_err(&bad)?,
+            (None, None) => return Err(bad("the transport names no key".into())),
+        };
+        let mut known_hosts = spec.known_hosts.clone().unwrap_or_default();
+        if let Some(path) = &spec.known_hosts_file {
+            known_hosts.push('\n');
+            known_hosts.push_str(&read(path).await.map_err(&bad)?);
+        }
+        let pins = self.caches.nodes.list().into_iter().filter(|node| node.spec.cluster == cluster);
+        let pins = pins.filter_map(|node| {
+            Some((node.spec.manage_host().to_owned(), node.status.as_ref()?.host_key.clone()?))
+        });
+        Ssh::new(SshOptions {
+            user: spec.user.clone(),
+            port: spec.port,
+            sudo: spec.sudo,
+            key_pem,
+            known_hosts: known_hosts.lines().map(str::to_owned).collect(),
+            pin_first_contact: spec.host_keys == HostKeyPolicy::PinFirstContact,
+            pins: pins.collect(),
+        })
+        .map_err(|error| bad(error.to_string()))
+    }
+
+    async fn secret(&self, wanted: &SecretKey) -> Result<String, String> {
+        let SecretKey { namespace, name, key } = wanted;
+        let found = self.store.within::<Secret>(namespace).get_opt(name).await;
+        let found = found.map_err(|error| format!("Secret {namespace}/{name} cannot be read: {error}"))?;
+        let secret = found.ok_or_else(|| format!("there is no Secret {namespace}/{name}: make it"))?;
+        let data = secret.data.unwrap_or_default();
+        let value = data.get(key).ok_or_else(|| format!("Secret {namespace}/{name} has no key {key:?}"))?;
+        String::from_utf8(value.0.clone()).map_err(|_| format!("{key:?} of Secret {namespace}/{name} is no text"))
+    }
+}
+
+async fn read(path: &str) -> Result<String, String> {
+    tokio::fs::read_to_string(path).await.map_err(|error| format!("{path} cannot be read: {error}"))
+}
+
+/// The fstab that brick mounts of a cluster are written to.
+pub fn fstab(cluster: &GlusterCluster) -> String {
+    let ssh = cluster.spec.transport.ssh.as_ref();
+    ssh.map_or_else(|| "/etc/fstab".to_owned(), |ssh| ssh.fstab.clone())
+}
