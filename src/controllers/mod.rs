@@ -70,7 +70,13 @@ pub enum PassError {
 
 impl Context {
     /// A context.
-    pub fn new(store: Store, caches: Caches, transports: Transports, placing: Placing, look_every: Duration) -> Self {
+    pub fn new(
+        store: Store,
+        caches: Caches,
+        transports: Transports,
+        placing: Placing,
+        look_every: Duration,
+    ) -> Self {
         let (gluster, tries, placed_at) = (Mutex::default(), Mutex::default(), Mutex::default());
         Self { store, caches, transports, placing, look_every, gluster, tries, placed_at }
     }
@@ -103,7 +109,8 @@ impl Context {
 /// Runs all controllers until the process ends.
 pub async fn run(context: Arc<Context>) {
     let caches = &context.caches;
-    let volumes = drive(context.clone(), caches.volumes.clone(), caches.volumes.changes().stream(), volume::pass);
+    let volumes =
+        drive(context.clone(), caches.volumes.clone(), caches.volumes.changes().stream(), volume::pass);
     let nodes = drive(context.clone(), caches.nodes.clone(), node::wakes(caches), node::pass);
     let devices = drive(context.clone(), caches.devices.clone(), device::wakes(caches), device::pass);
     let clusters = drive(context.clone(), caches.clusters.clone(), cluster::wakes(caches), cluster::pass);
@@ -176,7 +183,8 @@ async fn release<K: Kind>(context: &Context, object: &K) -> Result<Action, PassE
 where
     K: Resource<Scope = ClusterResourceScope>,
 {
-    let finalizers: Vec<&String> = object.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
+    let finalizers: Vec<&String> =
+        object.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
     if finalizers.len() == object.finalizers().len() {
         return Ok(Action::await_change());
     }
@@ -185,4 +193,11 @@ where
         Ok(_) | Err(StoreError::NotFound(_)) => Ok(Action::await_change()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// How long a failed ask can still be read: what is left of a day, or nothing.
+fn kept(conditions: &[crate::resources::Condition], now: jiff::Timestamp) -> Option<Duration> {
+    let failed = crate::resources::condition(conditions, crate::resources::FAILED)?;
+    let rest = jiff::SignedDuration::from_hours(24) - now.duration_since(failed.last_transition_time.0);
+    Duration::try_from(rest).ok().filter(|rest| !rest.is_zero())
 }

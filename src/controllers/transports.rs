@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::PassError;
 use crate::executor::Transport;
 use crate::executor::transport::sim::Sim;
-use crate::executor::transport::ssh::{Ssh, SshOptions};
+use crate::executor::transport::ssh::{KeyPem, Ssh, SshOptions};
 use crate::resources::{GlusterCluster, HostKeyPolicy, SecretKey, SshTransport, TransportSpec};
 use crate::store::{Caches, Store};
 
@@ -94,7 +94,7 @@ impl Transports {
             user: spec.user.clone(),
             port: spec.port,
             sudo: spec.sudo,
-            key_pem,
+            key: KeyPem(key_pem),
             known_hosts: known_hosts.lines().map(str::to_owned).collect(),
             pin_first_contact: spec.host_keys == HostKeyPolicy::PinFirstContact,
             pins: pins.collect(),
@@ -109,7 +109,8 @@ impl Transports {
         let secret = found.ok_or_else(|| format!("there is no Secret {namespace}/{name}: make it"))?;
         let data = secret.data.unwrap_or_default();
         let value = data.get(key).ok_or_else(|| format!("Secret {namespace}/{name} has no key {key:?}"))?;
-        String::from_utf8(value.0.clone()).map_err(|_| format!("{key:?} of Secret {namespace}/{name} is no text"))
+        String::from_utf8(value.0.clone())
+            .map_err(|_| format!("{key:?} of Secret {namespace}/{name} is no text"))
     }
 }
 

@@ -9,8 +9,8 @@ use kube::ResourceExt;
 
 use crate::allocation::{self, Device, Inventory, Node, Refused, Taken};
 use crate::resources::{
-    FAILED, GlusterCluster, GlusterDevice, GlusterNode, GlusterVolume, Limits, OnRefusal, PlacedBrick, Placement,
-    READY, REACHABLE, Refusal, Sizing, State, condition, condition_is, id_of,
+    FAILED, GlusterCluster, GlusterDevice, GlusterNode, GlusterVolume, Limits, OnRefusal, PlacedBrick,
+    Placement, REACHABLE, READY, Refusal, Sizing, State, condition, condition_is, id_of,
 };
 use crate::units::{Bytes, Id, brick_path};
 
@@ -89,7 +89,8 @@ impl Index {
         nodes: &[Arc<GlusterNode>],
         devices: &[Arc<GlusterDevice>],
     ) {
-        self.clusters = clusters.iter().map(|cluster| (id_of(cluster.as_ref()), known_cluster(cluster))).collect();
+        self.clusters =
+            clusters.iter().map(|cluster| (id_of(cluster.as_ref()), known_cluster(cluster))).collect();
         let by_name: HashMap<&str, Id> =
             self.clusters.values().map(|cluster| (cluster.name.as_str(), cluster.id)).collect();
         self.inventory.clear_topology();
@@ -200,7 +201,9 @@ impl Index {
         let key = (device.spec.node.clone(), device.spec.path.clone());
         let other = self.accepted_disks.get(&key).copied().or_else(|| {
             let same = |other: &&Arc<GlusterDevice>| {
-                other.spec.node == key.0 && other.spec.path == key.1 && condition_is(other.conditions(), crate::resources::ACCEPTED)
+                other.spec.node == key.0
+                    && other.spec.path == key.1
+                    && condition_is(other.conditions(), crate::resources::ACCEPTED)
             };
             self.devices.iter().find(same).map(|other| id_of(other.as_ref()))
         });
@@ -219,7 +222,8 @@ impl Index {
 
     fn host_owner(&self, space: &str, host: &str, key: &str, not: Id) -> Option<Id> {
         let has = |node: &&Arc<GlusterNode>| {
-            let hosts = if space == "manage" { &node.spec.hostnames.manage } else { &node.spec.hostnames.storage };
+            let hosts =
+                if space == "manage" { &node.spec.hostnames.manage } else { &node.spec.hostnames.storage };
             condition_is(node.conditions(), crate::resources::ACCEPTED)
                 && !condition_is(node.conditions(), FAILED)
                 && hosts.iter().any(|other| other == host)
@@ -307,8 +311,10 @@ impl Index {
             (Refused::NoRoom { .. }, false) => ("NoOnlineDevices", refused.to_string()),
             _ => ("NoSpace", refused.to_string()),
         })?;
-        let retiring = status.and_then(|status| status.placement.as_ref()).into_iter().flat_map(Placement::retiring);
-        let bricks = placed.iter().map(|brick| self.placed_brick(id, attempt, brick)).chain(retiring.cloned());
+        let retiring =
+            status.and_then(|status| status.placement.as_ref()).into_iter().flat_map(Placement::retiring);
+        let bricks =
+            placed.iter().map(|brick| self.placed_brick(id, attempt, brick)).chain(retiring.cloned());
         let placement = Placement { cluster: cluster.name.clone(), bricks: bricks.collect() };
         Ok(Placed { placement, transport: cluster.transport.clone() })
     }
@@ -345,7 +351,11 @@ impl Index {
         let placement = volume.and_then(|volume| Some((volume, volume.status.as_ref()?.placement.as_ref()?)));
         let Some((volume, placement)) = placement else { return };
         let (id, volume_name) = (id_of(volume), volume.volume_name());
-        let taken = |brick: &PlacedBrick| Taken { device: brick.device, pool: brick.pool_size, metadata: brick.pool_metadata };
+        let taken = |brick: &PlacedBrick| Taken {
+            device: brick.device,
+            pool: brick.pool_size,
+            metadata: brick.pool_metadata,
+        };
         self.inventory.set_volume(id, placement.bricks.iter().map(taken).collect());
         *self.per_cluster.entry(placement.cluster.clone()).or_default() += 1;
         self.names.insert((placement.cluster.clone(), volume_name.clone()), id);

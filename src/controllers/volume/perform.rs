@@ -117,8 +117,7 @@ impl Reach {
     /// The hosts to ask for gluster commands: members of the pool, those with bricks of the volume
     /// first.
     fn gluster_hosts(&self, placement: &Placement) -> Vec<&str> {
-        let has_brick =
-            |node: &GlusterNode| placement.active().any(|placed| placed.node == id_of(node));
+        let has_brick = |node: &GlusterNode| placement.active().any(|placed| placed.node == id_of(node));
         let mut members: Vec<&Arc<GlusterNode>> =
             self.nodes.iter().filter(|node| condition_is(node.conditions(), READY)).collect();
         if members.is_empty() {
@@ -126,21 +125,6 @@ impl Reach {
         }
         members.sort_by_key(|node| !has_brick(node));
         members.into_iter().map(|node| node.spec.manage_host()).collect()
-    }
-
-    /// Runs a batch on the first host that can be reached.
-    async fn on_any(&self, hosts: &[&str], batch: &Batch) -> Result<(String, Vec<crate::executor::Output>), RunError> {
-        let mut last = None;
-        for host in hosts {
-            match run(self.transport.as_ref(), host, batch).await {
-                Err(error) if error.is_lost() && !is_unknown(&error) => last = Some(error),
-                done => return done.map(|outputs| ((*host).to_owned(), outputs)),
-            }
-        }
-        Err(last.unwrap_or_else(|| {
-            let cause = "the cluster has no node that could be asked".into();
-            RunError::Lost(crate::executor::TransportError::Unreached { host: "any node".into(), cause })
-        }))
     }
 }
 
@@ -298,7 +282,10 @@ fn placement_of(volume: &GlusterVolume) -> Placement {
 }
 
 fn is_unknown(error: &RunError) -> bool {
-    matches!(error, RunError::Lost(crate::executor::TransportError::Unknown { .. }) | RunError::Garbled { .. })
+    matches!(
+        error,
+        RunError::Lost(crate::executor::TransportError::Unknown { .. }) | RunError::Garbled { .. }
+    )
 }
 
 /// Whether glusterd only said that something else is going on.

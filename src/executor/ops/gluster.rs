@@ -100,6 +100,11 @@ pub fn start_volume(name: &str) -> Argv {
     gluster(["volume", "start", name])
 }
 
+/// Starts the brick processes of a started volume that do not run.
+pub fn restart_bricks(name: &str) -> Batch {
+    Batch::one(gluster(["volume", "start", name, "force"]), GLUSTER_DEADLINE).locked("gluster")
+}
+
 /// Stops a volume and deletes it; its bricks stay.
 pub fn delete_volume(name: &str, started: bool) -> Batch {
     let stop = started.then(|| Step::always(gluster(["volume", "stop", name, "force"])));

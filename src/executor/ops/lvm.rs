@@ -64,6 +64,11 @@ pub fn list_pvs() -> Argv {
     lvm(["pvs", "-o", "pv_name,pv_uuid,vg_name", "--reportformat", "json"])
 }
 
+/// The physical volume on a disk, by whatever name the disk is given; exit 5 if there is none.
+pub fn pv_of(path: &str) -> Argv {
+    lvm(["pvs", "-o", "pv_name,pv_uuid,vg_name", "--reportformat", "json", path])
+}
+
 /// All volume groups of a node.
 pub fn list_vgs() -> Argv {
     lvm([

@@ -44,11 +44,7 @@ impl Script {
             text.push_str(&step_text(step)?);
         }
         text.push_str("}\nbl_all\nexit 0\n");
-        Ok(Self {
-            text,
-            marker,
-            steps: batch.steps.len(),
-        })
+        Ok(Self { text, marker, steps: batch.steps.len() })
     }
 
     /// Whether the script has begun, as seen in its output.
@@ -65,11 +61,7 @@ impl Script {
             .into_iter()
             .zip(errors)
             .take(self.steps)
-            .map(|((exit, stdout), (_, stderr))| Output {
-                exit,
-                stdout,
-                stderr,
-            })
+            .map(|((exit, stdout), (_, stderr))| Output { exit, stdout, stderr })
             .collect();
         let failed = outputs.last().is_some_and(|output| !output.ok());
         (failed || outputs.len() == self.steps).then_some(Reply { outputs })

@@ -1,0 +1,255 @@
+//! The rules that objects and nodes keep together. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+
+use kube::ResourceExt;
+
+use crate::executor::ops::gluster::{self, OWNER_OPTION};
+use crate::executor::ops::lvm::{BRICK_TAG, DEVICE_TAG, LogicalVolume, VOLUME_TAG, VolumeGroup};
+use crate::resources::{
+    FAILED, GlusterDevice, GlusterNode, GlusterVolume, PlacedBrick, READY, condition, condition_is, id_of,
+};
+use crate::units::{Bytes, Id, lv_name, mount_point, vg_name};
+
+/// All objects, as they are now.
+pub struct Objects<'a> {
+    /// All nodes.
+    pub nodes: &'a [GlusterNode],
+    /// All devices.
+    pub devices: &'a [GlusterDevice],
+    /// All volumes.
+    pub volumes: &'a [GlusterVolume],
+}
+
+/// What was seen on a node.
+#[derive(Debug, Default)]
+pub struct NodeView {
+    /// The node.
+    pub node: Id,
+    /// Its host.
+    pub host: String,
+    /// Why it could not be looked at.
+    pub error: Option<String>,
+    /// Its volume groups.
+    pub groups: Vec<VolumeGroup>,
+    /// Its logical volumes.
+    pub logical: Vec<LogicalVolume>,
+    /// Where something is mounted.
+    pub mounts: HashSet<String>,
+    /// What the fstab mounts.
+    pub fstab: HashSet<String>,
+    /// The gluster volumes that it knows.
+    pub volumes: Vec<gluster::Volume>,
+}
+
+/// The verdict.
+#[derive(Debug, Default)]
+pub struct Judged {
+    /// What does not agree; empty when all is well.
+    pub wrong: Vec<String>,
+    /// Volumes that are on their way somewhere: what is incomplete about them is no fault yet.
+    pub unsettled: Vec<String>,
+    /// How many bricks were found as placed.
+    pub bricks: usize,
+}
+
+impl fmt::Display for Judged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for wrong in &self.wrong {
+            writeln!(f, "wrong: {wrong}")?;
+        }
+        for unsettled in &self.unsettled {
+            writeln!(f, "unsettled: {unsettled}")?;
+        }
+        let (wrong, unsettled) = (self.wrong.len(), self.unsettled.len());
+        write!(f, "{} bricks as placed, {wrong} wrong, {unsettled} unsettled", self.bricks)
+    }
+}
+
+const MOUNTS: &str = "/var/lib/heketi/mounts/";
+
+/// Compares objects and nodes.
+pub fn judge(objects: &Objects<'_>, views: &[NodeView]) -> Judged {
+    let mut judged = Judged::default();
+    let by_node: HashMap<Id, &NodeView> = views.iter().map(|view| (view.node, view)).collect();
+    let mut placed: HashMap<Id, (&GlusterVolume, &PlacedBrick)> = HashMap::new();
+    for volume in objects.volumes {
+        for brick in bricks(volume) {
+            if placed.insert(brick.id, (volume, brick)).is_some() {
+                judged.wrong.push(format!("brick {} is placed twice", brick.id));
+            }
+        }
+    }
+    for view in views {
+        match &view.error {
+            Some(error) => judged.wrong.push(format!("node {} cannot be looked at: {error}", view.host)),
+            None => unowned(objects, view, &placed, &mut judged),
+        }
+    }
+    for volume in objects.volumes {
+        judge_volume(volume, &by_node, &mut judged);
+    }
+    judge_space(objects, &by_node, &mut judged);
+    judged
+}
+
+fn bricks(volume: &GlusterVolume) -> impl Iterator<Item = &PlacedBrick> {
+    let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
+    placement.into_iter().flat_map(|placement| &placement.bricks)
+}
+
+/// Whether a volume should be complete on the nodes: ready, with nothing on its way out.
+fn settled(volume: &GlusterVolume) -> bool {
+    volume.metadata.deletion_timestamp.is_none()
+        && condition_is(volume.conditions(), READY)
+        && bricks(volume).all(|brick| !brick.retiring)
+}
+
+fn judge_volume(volume: &GlusterVolume, by_node: &HashMap<Id, &NodeView>, judged: &mut Judged) {
+    let name = volume.name_any();
+    let given_up = condition_is(volume.conditions(), FAILED) && bricks(volume).next().is_none();
+    let refused = condition(volume.conditions(), crate::resources::PLACED)
+        .is_some_and(|placed| placed.status == "False" && bricks(volume).next().is_none());
+    if !settled(volume) {
+        if !given_up && !refused {
+            judged.unsettled.push(format!("volume {name}"));
+        }
+        return;
+    }
+    for brick in bricks(volume) {
+        let Some(view) = by_node.get(&brick.node).filter(|view| view.error.is_none()) else {
+            judged.wrong.push(format!("volume {name}: the node of brick {} was not looked at", brick.id));
+            continue;
+        };
+        match brick_faults(volume, brick, view) {
+            faults if faults.is_empty() => judged.bricks += 1,
+            faults => judged.wrong.extend(faults),
+        }
+        let addresses: Vec<String> = bricks(volume).map(PlacedBrick::address).collect();
+        let known = view.volumes.iter().find(|known| known.name == volume.volume_name());
+        match known {
+            None => judged.wrong.push(format!("volume {name} is not known on {}", view.host)),
+            Some(known) if known.bricks != addresses => {
+                judged
+                    .wrong
+                    .push(format!("volume {name} has other bricks on {} than were placed", view.host));
+            }
+            Some(known) if !known.started => judged.wrong.push(format!("volume {name} is not started")),
+            Some(_) => {}
+        }
+    }
+}
+
+fn brick_faults(volume: &GlusterVolume, brick: &PlacedBrick, view: &NodeView) -> Vec<String> {
+    let mut faults = vec![];
+    let mut fault = |text: String| faults.push(format!("brick {} on {}: {text}", brick.id, view.host));
+    let (vg, lv) = (vg_name(brick.device), lv_name(brick.id));
+    match view.logical.iter().filter(|found| found.vg == vg && found.name == lv).collect::<Vec<_>>()[..] {
+        [found] => {
+            if found.size < brick.size {
+                fault(format!("has {} instead of {}", found.size, brick.size));
+            }
+            for tag in [format!("{BRICK_TAG}{}", brick.id), format!("{VOLUME_TAG}{}", id_of(volume))] {
+                if !found.tags.contains(&tag) {
+                    fault(format!("lacks the tag {tag}"));
+                }
+            }
+        }
+        [] => fault("its logical volume is missing".into()),
+        _ => fault("its logical volume is there more than once".into()),
+    }
+    let point = mount_point(brick.device, brick.id);
+    if !view.mounts.contains(&point) {
+        fault("is not mounted".into());
+    }
+    if !view.fstab.contains(&point) {
+        fault("is not in the fstab".into());
+    }
+    faults
+}
+
+/// What carries our marks on a node and belongs to no object.
+fn unowned(
+    objects: &Objects<'_>,
+    view: &NodeView,
+    placed: &HashMap<Id, (&GlusterVolume, &PlacedBrick)>,
+    judged: &mut Judged,
+) {
+    let host = &view.host;
+    let on_node = |id: &Id| placed.get(id).is_some_and(|(_, brick)| brick.node == view.node);
+    for lv in &view.logical {
+        let id = lv.tags.iter().find_map(|tag| tag.strip_prefix(BRICK_TAG)?.parse::<Id>().ok());
+        if id.is_some_and(|id| !on_node(&id)) {
+            judged.wrong.push(format!("{}/{} on {host} belongs to no volume", lv.vg, lv.name));
+        }
+    }
+    for group in &view.groups {
+        let id = group.tags.iter().find_map(|tag| tag.strip_prefix(DEVICE_TAG)?.parse::<Id>().ok());
+        if id.is_some_and(|id| !objects.devices.iter().any(|device| id_of(device) == id)) {
+            judged.wrong.push(format!("volume group {} on {host} belongs to no device", group.name));
+        }
+    }
+    for (what, points) in [("is mounted", &view.mounts), ("is in the fstab", &view.fstab)] {
+        for point in points.iter().filter(|point| point.starts_with(MOUNTS)) {
+            let id = point.rsplit_once("/brick_").and_then(|(_, id)| id.parse::<Id>().ok());
+            if id.is_none_or(|id| !on_node(&id)) {
+                judged.wrong.push(format!("{point} {what} on {host} and belongs to no volume"));
+            }
+        }
+    }
+    for volume in &view.volumes {
+        let owner = volume.options.iter().find(|(key, _)| key == OWNER_OPTION).map(|(_, id)| id.as_str());
+        let bricks: BTreeSet<&str> = volume.bricks.iter().map(String::as_str).collect();
+        let owned = objects.volumes.iter().any(|object| {
+            id_of(object).to_string() == owner.unwrap_or_default()
+                || self::bricks(object).any(|brick| bricks.contains(brick.address().as_str()))
+        });
+        if owner.is_some() && !owned {
+            judged.wrong.push(format!("gluster volume {} on {host} belongs to no object", volume.name));
+        }
+    }
+}
+
+/// Derived space is physical space, on devices where nothing is on its way.
+fn judge_space(objects: &Objects<'_>, by_node: &HashMap<Id, &NodeView>, judged: &mut Judged) {
+    let mut derived: BTreeMap<Id, (Bytes, Bytes)> = BTreeMap::new();
+    let mut moving = BTreeSet::new();
+    for volume in objects.volumes {
+        for brick in bricks(volume) {
+            let sum = derived.entry(brick.device).or_default();
+            *sum = (sum.0.plus(brick.need()), sum.1.max(brick.pool_metadata));
+            if !settled(volume) {
+                moving.insert(brick.device);
+            }
+        }
+    }
+    let node_ids: HashMap<String, Id> =
+        objects.nodes.iter().map(|node| (node.name_any(), id_of(node))).collect();
+    for device in objects.devices.iter().filter(|device| condition_is(device.conditions(), READY)) {
+        let id = id_of(device);
+        let view = node_ids.get(&device.spec.node).and_then(|node| by_node.get(node));
+        let Some(view) = view.filter(|view| view.error.is_none()) else { continue };
+        let Some(group) = view.groups.iter().find(|group| group.name == vg_name(id)) else {
+            judged.wrong.push(format!(
+                "device {}: its volume group is missing on {}",
+                device.name_any(),
+                view.host
+            ));
+            continue;
+        };
+        let (sum, spare) = derived.get(&id).copied().unwrap_or_default();
+        let used = group.size.minus(group.free);
+        // LVM keeps the spare at the size of the largest metadata that the group ever had.
+        let hidden = view.logical.iter().find(|lv| lv.vg == group.name && lv.name.contains("pmspare"));
+        let spare = hidden.map_or(spare, |lv| lv.size);
+        if !moving.contains(&id) && used != sum.plus(spare) {
+            let text = format!("{used} are used and {sum} were placed, with a spare of {spare}");
+            judged.wrong.push(format!("device {}: {text}", device.name_any()));
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

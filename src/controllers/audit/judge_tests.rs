@@ -1,0 +1,149 @@
+use serde_json::json;
+
+use super::*;
+use crate::resources::{GlusterVolumeStatus, Placement, set_condition};
+use crate::units::{GIB, brick_path};
+
+/// One node with one device and one ready volume of one brick, all as it should be.
+struct World {
+    node: GlusterNode,
+    device: GlusterDevice,
+    volume: GlusterVolume,
+    view: NodeView,
+}
+
+fn world() -> World {
+    let (node_id, device_id, volume_id) = (Id::from_uid("n"), Id::from_uid("d"), Id::from_uid("v"));
+    let brick_id = volume_id.derive("1/0/0");
+    let meta = |name: &str, id: Id| json!({"apiVersion": "bricklayer.dev/v1alpha1", "metadata": {"name": name, "labels": {"bricklayer.dev/id": id.to_string()}}});
+    let object = |name: &str, id: Id, kind: &str, spec: serde_json::Value| {
+        let mut object = meta(name, id);
+        object["kind"] = json!(kind);
+        object["spec"] = spec;
+        object
+    };
+    let node = object(
+        "n",
+        node_id,
+        "GlusterNode",
+        json!({"cluster": "c", "hostnames": {"manage": ["m"], "storage": ["s"]}}),
+    );
+    let device = object("d", device_id, "GlusterDevice", json!({"node": "n", "path": "/dev/sdb"}));
+    let volume =
+        object("v", volume_id, "GlusterVolume", json!({"size": "1Gi", "durability": {"type": "none"}}));
+    let mut device: GlusterDevice = serde_json::from_value(device).unwrap();
+    let mut volume: GlusterVolume = serde_json::from_value(volume).unwrap();
+    let now = jiff::Timestamp::UNIX_EPOCH;
+    let brick = PlacedBrick {
+        id: brick_id,
+        device: device_id,
+        node: node_id,
+        host: "s".into(),
+        path: brick_path(device_id, brick_id),
+        size: Bytes(GIB),
+        pool_size: Bytes(GIB),
+        pool_metadata: Bytes(8 << 20),
+        set: 0,
+        position: 0,
+        retiring: false,
+    };
+    let address = brick.address();
+    let mut status = GlusterVolumeStatus::default();
+    status.placement = Some(Placement { cluster: "c".into(), bricks: vec![brick] });
+    set_condition(&mut status.conditions, now, 1, (READY, "True", "Started"), "");
+    volume.status = Some(status);
+    let status = device.status.get_or_insert_default();
+    set_condition(&mut status.conditions, now, 1, (READY, "True", "Prepared"), "");
+    let (vg, point) = (vg_name(device_id), mount_point(device_id, brick_id));
+    let lv = |name: String, size: Bytes| LogicalVolume {
+        name,
+        vg: vg.clone(),
+        size,
+        pool: String::new(),
+        tags: vec![format!("{BRICK_TAG}{brick_id}"), format!("{VOLUME_TAG}{volume_id}")],
+    };
+    let spare = LogicalVolume { tags: vec![], ..lv("[lvol0_pmspare]".into(), Bytes(8 << 20)) };
+    let view = NodeView {
+        node: node_id,
+        host: "m".into(),
+        error: None,
+        groups: vec![VolumeGroup {
+            name: vg.clone(),
+            size: Bytes(10 * GIB),
+            free: Bytes(9 * GIB - (16 << 20)),
+            extent: Bytes(4 << 20),
+            tags: vec![format!("{DEVICE_TAG}{device_id}")],
+        }],
+        logical: vec![lv(lv_name(brick_id), Bytes(GIB)), spare],
+        mounts: HashSet::from([point.clone(), "/".into()]),
+        fstab: HashSet::from([point]),
+        volumes: vec![gluster::Volume {
+            name: volume.volume_name(),
+            started: true,
+            bricks: vec![address],
+            options: vec![(OWNER_OPTION.into(), volume_id.to_string())],
+        }],
+    };
+    World { node: serde_json::from_value(node).unwrap(), device, volume, view }
+}
+
+fn judged(world: &World) -> Judged {
+    let volumes = std::slice::from_ref(&world.volume);
+    let (nodes, devices) = (std::slice::from_ref(&world.node), std::slice::from_ref(&world.device));
+    judge(&Objects { nodes, devices, volumes }, std::slice::from_ref(&world.view))
+}
+
+#[test]
+fn a_world_in_order_has_no_faults() {
+    let judged = judged(&world());
+    assert_eq!(judged.wrong, Vec::<String>::new());
+    assert_eq!((judged.bricks, judged.unsettled.len()), (1, 0));
+}
+
+#[test]
+fn every_single_fault_is_found() {
+    type Damage = fn(&mut World);
+    let damages: &[(&str, Damage)] = &[
+        ("logical volume is missing", |w| w.view.logical.retain(|lv| lv.tags.is_empty())),
+        ("not mounted", |w| w.view.mounts.clear()),
+        ("not in the fstab", |w| w.view.fstab.clear()),
+        ("is not known", |w| w.view.volumes.clear()),
+        ("not started", |w| w.view.volumes[0].started = false),
+        ("other bricks", |w| w.view.volumes[0].bricks.push("s:/x".into())),
+        ("lacks the tag", |w| w.view.logical[0].tags.truncate(1)),
+        ("instead of", |w| w.view.logical[0].size = Bytes(1)),
+        ("are used and", |w| w.view.groups[0].free = Bytes(GIB)),
+        ("volume group is missing", |w| w.view.groups.clear()),
+        ("cannot be looked at", |w| w.view.error = Some("down".into())),
+        ("is placed twice", |w| {
+            let placement = w.volume.status.as_mut().unwrap().placement.as_mut().unwrap();
+            placement.bricks.push(placement.bricks[0].clone());
+        }),
+    ];
+    for (text, damage) in damages {
+        let mut world = world();
+        damage(&mut world);
+        let judged = judged(&world);
+        assert!(judged.wrong.iter().any(|wrong| wrong.contains(text)), "{text}: {judged}");
+    }
+}
+
+#[test]
+fn what_no_object_owns_is_found() {
+    let mut world = world();
+    world.volume.status = None;
+    world.device.metadata.labels = None;
+    world.device.metadata.uid = Some("other".into());
+    let judged = judged(&world);
+    for text in [
+        "belongs to no volume",
+        "is mounted on",
+        "is in the fstab",
+        "belongs to no device",
+        "belongs to no object",
+    ] {
+        let found = judged.wrong.iter().any(|wrong| wrong.contains(text));
+        // The gluster volume is still named by the object's id; everything else has no owner.
+        assert_eq!(found, text != "belongs to no object", "{text}: {judged}");
+    }
+}

@@ -1,0 +1,63 @@
+//! Whether objects and nodes agree: every placed brick exists once, fits, belongs to its volume;
+//! nothing that carries our marks is unowned; derived space is physical space. The judge of every
+//! test, and of production.
+//!
+//! Looking is here, judging is in [`judge`] and pure.
+
+pub mod judge;
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use kube::ResourceExt;
+
+use super::PassError;
+use super::transports::{Transports, fstab};
+use crate::executor::ops::{gluster, lvm, mount};
+use crate::executor::{Batch, LOOK_DEADLINE, RunError, Step, Transport, run};
+use crate::resources::{GlusterCluster, GlusterDevice, GlusterNode, GlusterVolume, id_of};
+use crate::store::Store;
+use judge::{Judged, NodeView, Objects};
+
+/// Reads all objects live, looks at all nodes, and says what does not agree.
+pub async fn audit(store: &Store, transports: &Transports) -> Result<Judged, PassError> {
+    let clusters: Vec<GlusterCluster> = store.list().await?;
+    let nodes: Vec<GlusterNode> = store.list().await?;
+    let devices: Vec<GlusterDevice> = store.list().await?;
+    let volumes: Vec<GlusterVolume> = store.list().await?;
+    let mut views = vec![];
+    for cluster in &clusters {
+        let transport = transports.of(cluster).await?;
+        let members = nodes.iter().filter(|node| node.spec.cluster == cluster.name_any());
+        views.extend(join_all(members.map(|node| look(transport.clone(), node, fstab(cluster)))).await);
+    }
+    Ok(judge::judge(&Objects { nodes: &nodes, devices: &devices, volumes: &volumes }, &views))
+}
+
+async fn look(transport: Arc<dyn Transport>, node: &GlusterNode, fstab: String) -> NodeView {
+    let mut view =
+        NodeView { node: id_of(node), host: node.spec.manage_host().into(), ..NodeView::default() };
+    if let Err(error) = fill(transport.as_ref(), &fstab, &mut view).await {
+        view.error = Some(error.to_string());
+    }
+    view
+}
+
+async fn fill(transport: &dyn Transport, fstab: &str, view: &mut NodeView) -> Result<(), RunError> {
+    let host = view.host.clone();
+    let mut steps = lvm::look().steps;
+    steps.extend([mount::list_mounts(), mount::list_fstab(fstab)].map(Step::always));
+    steps.extend(gluster::all_volumes().steps);
+    let batch = Batch::new(steps, LOOK_DEADLINE);
+    let outputs = run(transport, &host, &batch).await?;
+    let garbled = |step: usize| {
+        let (command, host) = (batch.steps[step].run.shown(), host.clone());
+        move |cause| RunError::Garbled { host, command, cause }
+    };
+    view.groups = lvm::parse_vgs(&outputs[1]).map_err(garbled(1))?;
+    view.logical = lvm::parse_lvs(&outputs[2]).map_err(garbled(2))?;
+    view.mounts = mount::parse_mounts(&outputs[3]).into_iter().map(|(_, point)| point).collect();
+    view.fstab = mount::parse_mounts(&outputs[4]).into_iter().map(|(_, point)| point).collect();
+    view.volumes = gluster::parse_volumes(&outputs[5]).map_err(garbled(5))?;
+    Ok(())
+}

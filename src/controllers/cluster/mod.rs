@@ -1,0 +1,120 @@
+//! Clusters: what their nodes, devices and volumes add up to, and whether objects and nodes agree.
+
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt, stream};
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
+
+use super::{Context, PassError, adopt, placing::transport_name, release};
+use crate::resources::{
+    ClusterCapacity, ClusterCounts, GlusterCluster, GlusterVolume, READY, condition_is, id_of, set_condition,
+};
+use crate::store::Caches;
+use crate::units::Bytes;
+
+/// Clusters are woken by their own changes and by those of their nodes and devices. Volumes do not
+/// wake them: the counts are written at the next regular look.
+pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterCluster>> + Send + use<> {
+    let nodes = caches.nodes.clone();
+    let of_node = nodes.changes().stream().filter_map({
+        let nodes = nodes.clone();
+        move |node| {
+            let cluster = nodes.get_ref(&node).map(|node| ObjectRef::new(&node.spec.cluster));
+            futures::future::ready(cluster)
+        }
+    });
+    let devices = caches.devices.clone();
+    let of_device = devices.changes().stream().filter_map(move |device| {
+        let node = devices.get_ref(&device).and_then(|device| nodes.get(&device.spec.node));
+        futures::future::ready(node.map(|node| ObjectRef::new(&node.spec.cluster)))
+    });
+    stream::select(caches.clusters.changes().stream(), stream::select(of_node, of_device))
+}
+
+/// One pass over a cluster.
+pub async fn pass(cluster: Arc<GlusterCluster>, context: Arc<Context>) -> Result<Action, PassError> {
+    let name = cluster.name_any();
+    let nodes = context.caches.nodes.list().into_iter().filter(|node| node.spec.cluster == name).count();
+    let volumes = context.caches.volumes.list();
+    let volumes: Vec<_> = volumes.iter().filter(|volume| placed_in(volume) == Some(name.as_str())).collect();
+    if cluster.metadata.deletion_timestamp.is_some() {
+        if nodes == 0 && volumes.is_empty() {
+            return release(&context, cluster.as_ref()).await;
+        }
+        let text = format!("its removal waits: it has {nodes} nodes and {} volumes", volumes.len());
+        return report(&context, &cluster, Some(("Deleting", text))).await;
+    }
+    if adopt(&context, cluster.as_ref()).await? {
+        return Ok(Action::await_change());
+    }
+    let problem = context.transports.of(&cluster).await.err().map(|error| ("Transport", error.to_string()));
+    report(&context, &cluster, problem).await
+}
+
+async fn report(
+    context: &Context,
+    cluster: &GlusterCluster,
+    problem: Option<(&str, String)>,
+) -> Result<Action, PassError> {
+    let mut reported = cluster.clone();
+    let (now, generation) = (Timestamp::now(), cluster.metadata.generation.unwrap_or_default());
+    let status = reported.status.get_or_insert_default();
+    status.id = Some(id_of(cluster));
+    status.observed_generation = generation;
+    status.transport = Some(transport_name(&cluster.spec.transport).into());
+    let (counts, capacity, ready) = add_up(context, &cluster.name_any());
+    status.counts = Some(counts);
+    status.capacity = Some(capacity);
+    let conditions = &mut status.conditions;
+    match problem {
+        Some((reason, text)) => set_condition(conditions, now, generation, (READY, "False", reason), text),
+        None if ready < counts.nodes => {
+            let text = format!("{ready} of {} nodes are ready", counts.nodes);
+            set_condition(conditions, now, generation, (READY, "False", "NodesNotReady"), text)
+        }
+        None => {
+            set_condition(conditions, now, generation, (READY, "True", "NodesReady"), "all nodes are ready")
+        }
+    };
+    if reported.status != cluster.status {
+        context.store.replace_status(&reported).await?;
+    }
+    Ok(Action::requeue(context.look_every))
+}
+
+fn add_up(context: &Context, cluster: &str) -> (ClusterCounts, ClusterCapacity, u32) {
+    let mut counts = ClusterCounts::default();
+    let mut capacity = ClusterCapacity::default();
+    let mut ready = 0;
+    let nodes = context.caches.nodes.list();
+    let nodes: Vec<_> = nodes.iter().filter(|node| node.spec.cluster == cluster).collect();
+    for node in &nodes {
+        counts.nodes += 1;
+        ready += u32::from(condition_is(node.conditions(), READY));
+    }
+    for device in context.caches.devices.list() {
+        if nodes.iter().any(|node| node.name_any() == device.spec.node) {
+            counts.devices += 1;
+            let total = device.status.as_ref().and_then(|status| status.capacity).unwrap_or_default().total;
+            capacity.total = capacity.total.plus(total);
+        }
+    }
+    let mut taken = Bytes(0);
+    for volume in context.caches.volumes.list() {
+        if placed_in(&volume) == Some(cluster) {
+            counts.volumes += 1;
+            let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
+            taken = taken.plus(placement.into_iter().flat_map(|p| &p.bricks).map(|brick| brick.need()).sum());
+        }
+    }
+    capacity.free = capacity.total.minus(taken);
+    (counts, capacity, ready)
+}
+
+fn placed_in(volume: &GlusterVolume) -> Option<&str> {
+    let placement = volume.status.as_ref()?.placement.as_ref()?;
+    Some(placement.cluster.as_str())
+}

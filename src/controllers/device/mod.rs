@@ -1,0 +1,263 @@
+//! Devices: prepared as volume groups, measured, and let go.
+
+mod decide;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt, stream};
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
+
+use super::node::look_at_lvm;
+use super::{Context, PassError, adopt, kept, placing::transport_name, release};
+use crate::executor::ops::lvm;
+use crate::executor::{Batch, LOOK_DEADLINE, LVM_DEADLINE, RunError, Step, Transport, run};
+use crate::resources::{
+    ACCEPTED, DeviceCapacity, FAILED, GlusterDevice, GlusterNode, OnRefusal, READY, condition_is, id_of,
+    set_condition,
+};
+use crate::store::Caches;
+use crate::units::{Id, vg_name};
+use decide::{Next, Seen, decide};
+
+/// How soon a device with a problem is looked at again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Devices are woken by their own changes and by those of their nodes.
+pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterDevice>> + Send + use<> {
+    let devices = caches.devices.clone();
+    let by_node = caches.nodes.changes().stream().flat_map(move |node| {
+        let of = devices.list().into_iter().filter(move |device| device.spec.node == node.name);
+        let waits = of.filter(|device| !condition_is(device.conditions(), READY));
+        stream::iter(waits.map(|device| ObjectRef::from_obj(device.as_ref())).collect::<Vec<_>>())
+    });
+    stream::select(caches.devices.changes().stream(), by_node)
+}
+
+/// One pass over a device.
+pub async fn pass(device: Arc<GlusterDevice>, context: Arc<Context>) -> Result<Action, PassError> {
+    if device.metadata.deletion_timestamp.is_some() {
+        return remove(&context, &device).await;
+    }
+    if condition_is(device.conditions(), FAILED) {
+        let Some(rest) = kept(device.conditions(), Timestamp::now()) else {
+            context.store.delete::<GlusterDevice>(&device.name_any(), device.uid()).await?;
+            return Ok(Action::await_change());
+        };
+        return Ok(Action::requeue(rest));
+    }
+    if adopt(&context, device.as_ref()).await? {
+        return Ok(Action::await_change());
+    }
+    if !condition_is(device.conditions(), ACCEPTED) {
+        context.placing.accept_device(device).await?;
+        return Ok(Action::requeue(context.look_every));
+    }
+    let Some(node) = context.caches.nodes.get(&device.spec.node) else {
+        let text = format!("there is no GlusterNode {:?} any more", device.spec.node);
+        return report(&context, &device, &Found::Waits(text), "none").await;
+    };
+    let cluster = context.cluster(&node.spec.cluster)?;
+    let way = transport_name(&cluster.spec.transport);
+    if !condition_is(node.conditions(), READY) {
+        let text = format!("node {} is not ready", node.name_any());
+        return report(&context, &device, &Found::Waits(text), way).await;
+    }
+    let transport = context.transports.of(&cluster).await?;
+    let found = prepare(&context, transport.as_ref(), &node, &device).await?;
+    report(&context, &device, &found, way).await
+}
+
+/// What a pass has found.
+enum Found {
+    /// The volume group is there and ours.
+    Ready { pv_uuid: String, paths: Vec<String>, capacity: DeviceCapacity },
+    /// It cannot be looked at yet.
+    Waits(String),
+    /// It was refused; trying again will not help by itself.
+    Refused(String),
+}
+
+/// Looks, and makes the volume group if it is not there. Safe to repeat from any point.
+async fn prepare(
+    context: &Context,
+    transport: &dyn Transport,
+    node: &GlusterNode,
+    device: &GlusterDevice,
+) -> Result<Found, PassError> {
+    let host = node.spec.manage_host();
+    let id = id_of(device);
+    let seen = look(context, transport, host, device).await?;
+    match decide(id, device.spec.wipe, &seen) {
+        Next::Measure => {
+            let row = seen.group.ok_or_else(|| PassError::Transport("a volume group went away".into()))?;
+            let capacity = DeviceCapacity { total: row.size, free: row.free, extent: row.extent };
+            Ok(Found::Ready { pv_uuid: seen.pv_uuid.unwrap_or_default(), paths: seen.paths, capacity })
+        }
+        Next::Refuse(text) => Ok(Found::Refused(text)),
+        Next::Make { wipe, pv } => {
+            let path = &device.spec.path;
+            let wipe = wipe.then(|| lvm::wipe_disk(path));
+            let pv = pv.then(|| lvm::create_pv(path));
+            let steps = wipe.into_iter().chain(pv).chain([lvm::create_vg(id, path)]).map(Step::always);
+            let batch = Batch::new(steps, LVM_DEADLINE).locked(format!("device-{id}"));
+            match run(transport, host, &batch).await {
+                Ok(_) => {
+                    let seen = look(context, transport, host, device).await?;
+                    let Some(row) = seen.group else {
+                        return Ok(Found::Waits("its volume group was made and is not seen yet".into()));
+                    };
+                    let capacity = DeviceCapacity { total: row.size, free: row.free, extent: row.extent };
+                    Ok(Found::Ready {
+                        pv_uuid: seen.pv_uuid.unwrap_or_default(),
+                        paths: seen.paths,
+                        capacity,
+                    })
+                }
+                Err(error @ RunError::Refused { .. }) => Ok(Found::Refused(error.to_string())),
+                Err(error) => Err(error.into()),
+            }
+        }
+    }
+}
+
+async fn look(
+    context: &Context,
+    transport: &dyn Transport,
+    host: &str,
+    device: &GlusterDevice,
+) -> Result<Seen, PassError> {
+    let (path, vg) = (&device.spec.path, vg_name(id_of(device)));
+    let (pvs, vgs, _) = look_at_lvm(transport, host).await?;
+    let group = vgs.into_iter().find(|group| group.name == vg);
+    let own = pvs.iter().find(|pv| pv.vg_name == vg);
+    if let (Some(group), Some(own)) = (&group, own) {
+        let links = transport.run(host, &Batch::one(lvm::disk_links(&own.pv_name), LOOK_DEADLINE)).await;
+        let mut paths = vec![own.pv_name.clone()];
+        if let Ok(reply) = links
+            && let Some(output) = reply.outputs.first().filter(|output| output.ok())
+        {
+            paths.extend(lvm::parse_links(output));
+        }
+        return Ok(Seen {
+            group: Some(group.clone()),
+            pv_uuid: Some(own.pv_uuid.clone()),
+            paths,
+            ..Seen::default()
+        });
+    }
+    // LVM knows a disk by one name and the user may have given another: ask it about the user's.
+    let batch = Batch::one(lvm::pv_of(path), LOOK_DEADLINE);
+    let reply = transport.run(host, &batch).await.map_err(RunError::from)?;
+    let here =
+        reply.outputs.first().filter(|output| output.ok()).and_then(|output| lvm::parse_pvs(output).ok());
+    let here = here.and_then(|rows| rows.into_iter().next());
+    if let Some(pv) = here {
+        let owner = context.caches.devices.find(|other| {
+            other.status.as_ref().and_then(|status| status.pv_uuid.as_ref()) == Some(&pv.pv_uuid)
+                && id_of(other) != id_of(device)
+        });
+        let owner = owner.map(|other| other.name_any());
+        return Ok(Seen { group, foreign_pv: Some(pv), owner, ..Seen::default() });
+    }
+    let probe = transport
+        .run(host, &Batch::one(lvm::probe_disk(path), LOOK_DEADLINE))
+        .await
+        .map_err(RunError::from)?;
+    let content = probe.outputs.first().filter(|output| output.ok()).and_then(lvm::parse_probe);
+    Ok(Seen { group, content, ..Seen::default() })
+}
+
+async fn report(
+    context: &Context,
+    device: &GlusterDevice,
+    found: &Found,
+    transport: &str,
+) -> Result<Action, PassError> {
+    let mut reported = device.clone();
+    let (now, generation) = (Timestamp::now(), device.metadata.generation.unwrap_or_default());
+    let was_ready = device.status.as_ref().is_some_and(|status| status.pv_uuid.is_some());
+    let status = reported.status.get_or_insert_default();
+    status.id = Some(id_of(device));
+    status.observed_generation = generation;
+    status.transport = Some(transport.into());
+    let mut again = RETRY;
+    match found {
+        Found::Ready { pv_uuid, paths, capacity } => {
+            status.pv_uuid = Some(pv_uuid.clone());
+            status.paths.clone_from(paths);
+            status.capacity = Some(*capacity);
+            let text = "takes bricks";
+            set_condition(&mut status.conditions, now, generation, (READY, "True", "Prepared"), text);
+            again = context.look_every;
+        }
+        Found::Waits(text) => {
+            let reason = if was_ready { "NodeNotReady" } else { "Creating" };
+            set_condition(&mut status.conditions, now, generation, (READY, "False", reason), text.clone());
+        }
+        Found::Refused(text) => {
+            let reason = if was_ready { "Broken" } else { "Creating" };
+            set_condition(&mut status.conditions, now, generation, (READY, "False", reason), text.clone());
+            if device.spec.on_refusal == OnRefusal::Forget && !was_ready {
+                set_condition(
+                    &mut status.conditions,
+                    now,
+                    generation,
+                    (FAILED, "True", "GivenUp"),
+                    text.clone(),
+                );
+            }
+        }
+    }
+    if reported.status != device.status {
+        context.store.replace_status(&reported).await?;
+    }
+    Ok(Action::requeue(again))
+}
+
+/// Lets a device go once no brick is on it: removes its volume group first.
+async fn remove(context: &Context, device: &GlusterDevice) -> Result<Action, PassError> {
+    let id = id_of(device);
+    if let Some(volume) = context.caches.volumes.find(|volume| has_brick(volume, id)) {
+        let text =
+            format!("its removal waits: volume {} has a brick on it, delete it first", volume.name_any());
+        return blocked(context, device, text).await;
+    }
+    // Preparing it may have begun even if nothing was reported: only an ask that was never accepted
+    // has surely left nothing.
+    let touched = condition_is(device.conditions(), ACCEPTED);
+    if touched && let Some(node) = context.caches.nodes.get(&device.spec.node) {
+        let transport = context.transports.of(&*context.cluster(&node.spec.cluster)?).await?;
+        let host = node.spec.manage_host();
+        let cleared = async {
+            let (pvs, _, _) = look_at_lvm(transport.as_ref(), host).await?;
+            // The path may have changed since: LVM tells which disk has the volume group now.
+            let Some(own) = pvs.iter().find(|pv| pv.vg_name == vg_name(id)) else { return Ok(()) };
+            let batch = lvm::remove_device(id, &own.pv_name).locked(format!("device-{id}"));
+            run(transport.as_ref(), host, &batch).await.map(drop)
+        };
+        if let Err(error) = cleared.await {
+            return blocked(context, device, format!("its removal waits: {error}")).await;
+        }
+    }
+    release(context, device).await
+}
+
+async fn blocked(context: &Context, device: &GlusterDevice, text: String) -> Result<Action, PassError> {
+    let mut reported = device.clone();
+    let generation = device.metadata.generation.unwrap_or_default();
+    let status = reported.status.get_or_insert_default();
+    set_condition(&mut status.conditions, Timestamp::now(), generation, (READY, "False", "Deleting"), text);
+    if reported.status != device.status {
+        context.store.replace_status(&reported).await?;
+    }
+    Ok(Action::requeue(RETRY))
+}
+
+fn has_brick(volume: &crate::resources::GlusterVolume, device: Id) -> bool {
+    let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
+    placement.is_some_and(|placement| placement.bricks.iter().any(|brick| brick.device == device))
+}

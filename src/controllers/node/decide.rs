@@ -1,0 +1,125 @@
+//! The next step of a node. Pure.
+
+use std::collections::HashSet;
+
+use crate::executor::RunError;
+use crate::resources::GlusterNode;
+
+/// What was seen of a node and of its pool.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Why it could not be looked at.
+    pub error: Option<RunError>,
+    /// The uuid of its glusterd.
+    pub peer_uuid: Option<String>,
+    /// Changes when it restarts.
+    pub boot_id: String,
+    /// Where something is mounted.
+    pub mounts: HashSet<String>,
+    /// Whether a brick that belongs here is not mounted.
+    pub missing: bool,
+    /// The host of another member, through which it can be taken in.
+    pub through: Option<String>,
+    /// Whether it is the one that starts the pool when there is none.
+    pub is_first: bool,
+}
+
+/// What to do next about a node.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Take it into the pool, by a command on another member.
+    Join {
+        /// The host of that member.
+        through: String,
+    },
+    /// Mount its bricks again.
+    Restore,
+    /// Only write down what was seen.
+    Report,
+}
+
+/// Decides the next step. Joining may be done again at no harm, so it is done until the node was
+/// once seen to be a member.
+pub fn decide(node: &GlusterNode, seen: &Seen) -> Next {
+    if seen.error.is_some() {
+        return Next::Report;
+    }
+    let known = node.status.as_ref().and_then(|status| status.peer_uuid.as_ref());
+    let is_member = known.is_some() && known == seen.peer_uuid.as_ref();
+    match &seen.through {
+        Some(through) if !is_member => Next::Join { through: through.clone() },
+        _ if seen.missing => Next::Restore,
+        _ => Next::Report,
+    }
+}
+
+impl Seen {
+    /// Whether it waits for another node to start the pool.
+    pub fn waits(&self) -> bool {
+        self.error.is_none() && self.through.is_none() && !self.is_first
+    }
+
+    /// What keeps it from being ready.
+    pub fn problem(&self) -> Option<String> {
+        match &self.error {
+            Some(RunError::Refused { host, stderr, .. }) => {
+                Some(format!("glusterd on {host} does not answer: {stderr}; is it installed and running?"))
+            }
+            Some(error) => Some(error.to_string()),
+            None if self.waits() => Some("waits for the first node of the cluster".into()),
+            None => None,
+        }
+    }
+
+    /// The problem in one word.
+    pub fn reason(&self) -> &'static str {
+        match &self.error {
+            Some(error) if error.is_lost() => "Unreachable",
+            Some(_) => "NoGlusterd",
+            None if self.waits() => "Creating",
+            None => "NotInPool",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::GlusterNodeStatus;
+
+    fn node(uuid: Option<&str>) -> GlusterNode {
+        let spec = serde_json::from_value(serde_json::json!({
+            "cluster": "c", "hostnames": {"manage": ["m"], "storage": ["s"]}
+        }));
+        let mut node = GlusterNode::new("n", spec.unwrap());
+        let peer_uuid = uuid.map(str::to_owned);
+        node.status = Some(GlusterNodeStatus { peer_uuid, ..GlusterNodeStatus::default() });
+        node
+    }
+
+    #[test]
+    fn a_stranger_joins_and_a_member_does_not() {
+        let seen = |through: Option<&str>, missing| Seen {
+            peer_uuid: Some("u".into()),
+            through: through.map(str::to_owned),
+            is_first: through.is_none(),
+            missing,
+            ..Seen::default()
+        };
+        let join = Next::Join { through: "m1".into() };
+        assert_eq!(decide(&node(None), &seen(Some("m1"), false)), join);
+        assert_eq!(decide(&node(Some("other")), &seen(Some("m1"), false)), join);
+        assert_eq!(decide(&node(Some("u")), &seen(Some("m1"), false)), Next::Report);
+        assert_eq!(decide(&node(Some("u")), &seen(Some("m1"), true)), Next::Restore);
+        assert_eq!(decide(&node(None), &seen(None, false)), Next::Report);
+    }
+
+    #[test]
+    fn only_one_node_starts_a_pool() {
+        let second = Seen { peer_uuid: Some("u".into()), ..Seen::default() };
+        assert!(second.waits());
+        assert!(second.problem().is_some());
+        let first = Seen { is_first: true, ..second };
+        assert_eq!(first.problem(), None);
+    }
+}

@@ -1,0 +1,247 @@
+//! Nodes: taken into the trusted pool, watched, and let go. A pass looks at the node, decides with
+//! what the others of its cluster say, does one thing, and reports.
+
+mod decide;
+mod restore;
+
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt, stream};
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
+
+use super::{Context, PassError, adopt, placing::transport_name, release};
+use crate::executor::ops::{gluster, lvm, mount};
+use crate::executor::{Batch, LOOK_DEADLINE, RunError, Step, Transport, run};
+use crate::resources::{
+    ACCEPTED, FAILED, GlusterNode, GlusterNodeStatus, OnRefusal, REACHABLE, READY, condition_is, id_of,
+    set_condition,
+};
+use crate::store::Caches;
+use decide::{Next, Seen, decide};
+
+/// Nodes are woken by their own changes, and all of them by changes of clusters and by nodes that
+/// come and go: the pool is theirs together.
+pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterNode>> + Send + use<> {
+    let nodes = caches.nodes.clone();
+    let all = caches.clusters.changes().stream().flat_map(move |cluster| {
+        let of = nodes.list().into_iter().filter(move |node| node.spec.cluster == cluster.name);
+        stream::iter(of.map(|node| ObjectRef::from_obj(node.as_ref())).collect::<Vec<_>>())
+    });
+    stream::select(caches.nodes.changes().stream(), all)
+}
+
+/// One pass over a node.
+pub async fn pass(node: Arc<GlusterNode>, context: Arc<Context>) -> Result<Action, PassError> {
+    if node.metadata.deletion_timestamp.is_some() {
+        return remove(&context, &node).await;
+    }
+    if condition_is(node.conditions(), FAILED) {
+        return failed(&context, &node).await;
+    }
+    if adopt(&context, node.as_ref()).await? {
+        return Ok(Action::await_change());
+    }
+    if !condition_is(node.conditions(), ACCEPTED) {
+        context.placing.accept_node(node).await?;
+        return Ok(Action::requeue(context.look_every));
+    }
+    let transport = context.transports.of(&*context.cluster(&node.spec.cluster)?).await?;
+    let seen = look(&context, transport.as_ref(), &node).await;
+    match decide(&node, &seen) {
+        Next::Join { through } => {
+            let probe = gluster::peer_probe(node.spec.storage_host()).locked("gluster");
+            let lock = context.gluster_lock(&node.spec.cluster);
+            let _one_at_a_time = lock.lock().await;
+            let joined = run(transport.as_ref(), &through, &probe).await;
+            report(&context, &node, &seen, joined.err().map(|error| error.to_string())).await
+        }
+        Next::Restore => {
+            restore::restore(&context, transport.as_ref(), &node, &seen.mounts).await?;
+            report(&context, &node, &seen, None).await
+        }
+        Next::Report => report(&context, &node, &seen, None).await,
+    }
+}
+
+/// Looks at a node and at the pool as a member sees it.
+async fn look(context: &Context, transport: &dyn Transport, node: &GlusterNode) -> Seen {
+    let host = node.spec.manage_host();
+    let mut steps = gluster::pool_list().steps;
+    steps.extend([mount::boot_id(), mount::list_mounts()].map(Step::always));
+    let outputs = match run(transport, host, &Batch::new(steps, LOOK_DEADLINE)).await {
+        Ok(outputs) => outputs,
+        Err(error) => return Seen { error: Some(error), ..Seen::default() },
+    };
+    let peers = match gluster::parse_pool(&outputs[0]) {
+        Ok(peers) => peers,
+        Err(cause) => {
+            let command = "gluster pool list".into();
+            let error = RunError::Garbled { host: host.into(), command, cause };
+            return Seen { error: Some(error), ..Seen::default() };
+        }
+    };
+    let own = peers.iter().find(|peer| peer.host == "localhost").map(|peer| peer.uuid.clone());
+    let mounts = mount::parse_mounts(&outputs[2]).into_iter().map(|(_, point)| point).collect();
+    let mut seen = Seen {
+        error: None,
+        peer_uuid: own,
+        boot_id: outputs[1].stdout.trim().to_owned(),
+        missing: restore::missing(context, node, &mounts),
+        mounts,
+        ..Seen::default()
+    };
+    members(context, node, &mut seen);
+    seen
+}
+
+/// Who else is in the pool, by what the objects say.
+fn members(context: &Context, node: &GlusterNode, seen: &mut Seen) {
+    let mut others = context.caches.nodes.list();
+    others.retain(|other| other.spec.cluster == node.spec.cluster && other.uid() != node.uid());
+    others.retain(|other| {
+        condition_is(other.conditions(), ACCEPTED)
+            && !condition_is(other.conditions(), FAILED)
+            && other.metadata.deletion_timestamp.is_none()
+    });
+    others.sort_by_key(|other| (!condition_is(other.conditions(), READY), id_of(other.as_ref())));
+    let joined =
+        |other: &&Arc<GlusterNode>| other.status.as_ref().is_some_and(|status| status.peer_uuid.is_some());
+    seen.through = others.iter().find(joined).map(|other| other.spec.manage_host().to_owned());
+    let first =
+        others.iter().map(|other| (other.metadata.creation_timestamp.clone(), id_of(other.as_ref()))).min();
+    let own = (node.metadata.creation_timestamp.clone(), id_of(node));
+    seen.is_first = first.is_none_or(|first| own < first);
+}
+
+async fn report(
+    context: &Context,
+    node: &GlusterNode,
+    seen: &Seen,
+    refused: Option<String>,
+) -> Result<Action, PassError> {
+    let cluster = context.cluster(&node.spec.cluster)?;
+    let mut reported = node.clone();
+    let generation = node.metadata.generation.unwrap_or_default();
+    let now = Timestamp::now();
+    let status = reported.status.get_or_insert_default();
+    status.id = Some(id_of(node));
+    status.observed_generation = generation;
+    status.transport = Some(transport_name(&cluster.spec.transport).into());
+    if let Some(pin) = context.transports.pin(&node.spec.cluster, node.spec.manage_host()) {
+        status.host_key = Some(pin);
+    }
+    let problem = refused.or_else(|| seen.problem());
+    describe(status, seen, problem.as_deref(), now, generation);
+    let forget = node.spec.on_refusal == OnRefusal::Forget;
+    let was_member = node.status.as_ref().is_some_and(|status| status.peer_uuid.is_some());
+    if let Some(problem) = problem.as_deref().filter(|_| forget && !was_member && !seen.waits()) {
+        set_condition(&mut status.conditions, now, generation, (FAILED, "True", "GivenUp"), problem);
+    }
+    if reported.status != node.status {
+        context.store.replace_status(&reported).await?;
+    }
+    Ok(Action::requeue(if problem.is_some() { context.look_every.min(RETRY) } else { context.look_every }))
+}
+
+/// How soon a node with a problem is looked at again.
+const RETRY: std::time::Duration = std::time::Duration::from_secs(3);
+
+fn describe(
+    status: &mut GlusterNodeStatus,
+    seen: &Seen,
+    problem: Option<&str>,
+    now: Timestamp,
+    generation: i64,
+) {
+    let mut set = |condition, message: &str| {
+        set_condition(&mut status.conditions, now, generation, condition, message);
+    };
+    match &seen.error {
+        Some(error) if error.is_lost() => set((REACHABLE, "False", "NoAnswer"), &error.to_string()),
+        _ => set((REACHABLE, "True", "Answers"), "commands are answered"),
+    }
+    match problem {
+        Some(problem) => set((READY, "False", seen.reason()), problem),
+        None => set((READY, "True", "InPool"), "is a member of the trusted pool"),
+    }
+    if problem.is_none() {
+        status.peer_uuid.clone_from(&seen.peer_uuid);
+    }
+    if !seen.boot_id.is_empty() {
+        status.boot_id = Some(seen.boot_id.clone());
+    }
+}
+
+/// Lets a node go once nothing is on it: takes it out of the pool first.
+async fn remove(context: &Context, node: &GlusterNode) -> Result<Action, PassError> {
+    let (name, id) = (node.name_any(), id_of(node));
+    if let Some(device) = context.caches.devices.find(|device| device.spec.node == name) {
+        let text = format!("its removal waits: device {} is still there, delete it first", device.name_any());
+        return blocked(context, node, &text).await;
+    }
+    let was_member = node.status.as_ref().is_some_and(|status| status.peer_uuid.is_some());
+    if was_member && let Ok(cluster) = context.cluster(&node.spec.cluster) {
+        let transport = context.transports.of(&cluster).await?;
+        let mut others = context.caches.nodes.list();
+        others.retain(|other| {
+            other.spec.cluster == node.spec.cluster
+                && id_of(other.as_ref()) != id
+                && condition_is(other.conditions(), READY)
+        });
+        others.sort_by_key(|other| id_of(other.as_ref()));
+        if let Some(other) = others.first() {
+            let lock = context.gluster_lock(&node.spec.cluster);
+            let _one_at_a_time = lock.lock().await;
+            let detach = gluster::peer_detach(node.spec.storage_host()).locked("gluster");
+            match run(transport.as_ref(), other.spec.manage_host(), &detach).await {
+                Err(RunError::Refused { stderr, .. }) if stderr.contains("not part of cluster") => {}
+                Err(error) => return blocked(context, node, &format!("its removal waits: {error}")).await,
+                Ok(_) => {}
+            }
+        }
+    }
+    release(context, node).await
+}
+
+async fn blocked(context: &Context, node: &GlusterNode, text: &str) -> Result<Action, PassError> {
+    let mut reported = node.clone();
+    let generation = node.metadata.generation.unwrap_or_default();
+    let status = reported.status.get_or_insert_default();
+    set_condition(&mut status.conditions, Timestamp::now(), generation, (READY, "False", "Deleting"), text);
+    if reported.status != node.status {
+        context.store.replace_status(&reported).await?;
+    }
+    Ok(Action::requeue(RETRY))
+}
+
+/// A failed ask can be read for a day.
+async fn failed(context: &Context, node: &GlusterNode) -> Result<Action, PassError> {
+    match super::kept(node.conditions(), Timestamp::now()) {
+        Some(rest) => Ok(Action::requeue(rest)),
+        None => {
+            context.store.delete::<GlusterNode>(&node.name_any(), node.uid()).await?;
+            Ok(Action::await_change())
+        }
+    }
+}
+
+/// What LVM knows on a node; also how a brick that is gone is told from one that is not.
+pub(super) async fn look_at_lvm(
+    transport: &dyn Transport,
+    host: &str,
+) -> Result<(Vec<lvm::PhysicalVolume>, Vec<lvm::VolumeGroup>, Vec<lvm::LogicalVolume>), RunError> {
+    let batch = lvm::look();
+    let outputs = run(transport, host, &batch).await?;
+    let garbled = |step: usize| {
+        let command = batch.steps[step].run.shown();
+        move |cause| RunError::Garbled { host: host.into(), command, cause }
+    };
+    Ok((
+        lvm::parse_pvs(&outputs[0]).map_err(garbled(0))?,
+        lvm::parse_vgs(&outputs[1]).map_err(garbled(1))?,
+        lvm::parse_lvs(&outputs[2]).map_err(garbled(2))?,
+    ))
+}
