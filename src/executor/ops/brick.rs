@@ -39,6 +39,7 @@ pub fn create(brick: &Brick, fstab: &str) -> Batch {
     let mkfs = Argv::new(["mkfs.xfs", "-q", "-f", "-i", "size=512", "-n", "size=8192", &node]);
     let mut steps = vec![
         Step::always(Argv::new(["mkdir", "-p", &dir])),
+        Step::unless(lvm::lv_exists(&vg, &pool_name(brick.id)), create_pool(brick)),
         Step::unless(lvm::lv_exists(&vg, &lv), create_lv(brick)),
         Step::unless(complete, mkfs),
         Step::always(mount::fstab_add(fstab, &node, &dir)),
@@ -90,9 +91,36 @@ fn lock(brick: Id) -> String {
     format!("brick-{brick}")
 }
 
+/// The thin pool and the volume in it are made by two commands: one alone would tag only the pool,
+/// and a crash in the middle of it would leave a pool that it refuses to use the next time.
+fn create_pool(brick: &Brick) -> Argv {
+    let sizes = [
+        "--poolmetadatasize".into(),
+        format!("{}K", brick.pool_metadata.kib()),
+        "--chunksize".into(),
+        "256K".into(),
+        "--size".into(),
+        format!("{}K", brick.pool_size.kib()),
+        "--thinpool".into(),
+        format!("{}/{}", vg_name(brick.device), pool_name(brick.id)),
+    ];
+    lvm::lvm(lvcreate(brick).into_iter().chain(sizes))
+}
+
 fn create_lv(brick: &Brick) -> Argv {
-    let vg = vg_name(brick.device);
-    lvm::lvm([
+    let sizes = [
+        "--thin".into(),
+        "--virtualsize".into(),
+        format!("{}K", brick.size.kib()),
+        "--name".into(),
+        lv_name(brick.id),
+        format!("{}/{}", vg_name(brick.device), pool_name(brick.id)),
+    ];
+    lvm::lvm(lvcreate(brick).into_iter().chain(sizes))
+}
+
+fn lvcreate(brick: &Brick) -> [String; 7] {
+    [
         "lvcreate".into(),
         "-qq".into(),
         "--autobackup=n".into(),
@@ -100,17 +128,5 @@ fn create_lv(brick: &Brick) -> Argv {
         format!("{}{}", lvm::BRICK_TAG, brick.id),
         "--addtag".into(),
         format!("{}{}", lvm::VOLUME_TAG, brick.volume),
-        "--poolmetadatasize".into(),
-        format!("{}K", brick.pool_metadata.kib()),
-        "--chunksize".into(),
-        "256K".into(),
-        "--size".into(),
-        format!("{}K", brick.pool_size.kib()),
-        "--thin".into(),
-        format!("{vg}/{}", pool_name(brick.id)),
-        "--virtualsize".into(),
-        format!("{}K", brick.size.kib()),
-        "--name".into(),
-        lv_name(brick.id),
-    ])
+    ]
 }

@@ -1,15 +1,571 @@
-//! Simulated nodes, below the command.
+//! Simulated nodes, below the command: they get the words of a command, do what the real programs
+//! do to their disks, volume groups, mounts and peers, and print what those print.
+//!
+//! Every host name is a node, and every path below `/dev/` a blank disk of it. A node that is given
+//! to gluster under another name than the one commands are sent to is recognised when the
+//! two differ in `manage` and `storage` only, when it was told ([`Sim::introduce`]), or when a volume
+//! is made on a brick that only one node has.
+//!
+//! The state lives in a directory that one process may use at a time. A change is on file before
+//! its command answers, so a killed process loses nothing that anybody was told about.
+//!
+//! # Faults
+//! [`Sim::faults`] injects them from inside the process. For a process of its own, the file
+//! `faults.json` in the directory does; it is read at the start and whenever it has changed:
+//!
+//! ```json
+//! {
+//!   "down": ["node2", "10.0.0.*"],
+//!   "restart": {"node3": 1},
+//!   "rules": [
+//!     {"host": "node1", "command": "lvcreate", "skip": 0, "times": 1,
+//!      "fault": {"fail_before": {"exit": 5, "stderr": "no"}}},
+//!     {"command": "gluster*volume create", "fault": "lose_answer"},
+//!     {"command": "mkfs.xfs", "fault": {"slow": 1500}}
+//!   ]
+//! }
+//! ```
+//!
+//! `restart` counts: a node restarts once when its number is raised. Other faults are
+//! `{"fail_after": {...}}`, `"hang"`, `"lose_reply"` and `"node_down"`. All fields but `fault` may be
+//! left out. With [`SimOptions::log_commands`], `commands.log` gets every command as a line of JSON.
+
+mod command;
+mod disks;
+mod faults;
+mod files;
+mod gluster;
+mod journal;
+mod lvm;
+mod print;
+mod report;
+mod snapshot;
+mod state;
+#[cfg(test)]
+mod tests;
+mod text;
+mod volumes;
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    fs::{File, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
 use async_trait::async_trait;
+use parking_lot::{Mutex, RwLock};
+use tokio::time::Instant;
 
-use crate::executor::{Batch, Reply, Transport, TransportError};
+pub use faults::{Fault, Faults, Rule};
+pub use journal::SimError;
+pub use snapshot::{
+    BrickSnapshot, HostSnapshot, LvSnapshot, PoolSnapshot, Snapshot, VgSnapshot, VolumeSnapshot,
+};
 
-/// Stand-in.
+use crate::executor::{Argv, Batch, Guard, Output, Reply, Transport, TransportError};
+use crate::units::Bytes;
+use faults::FaultsFile;
+use journal::{Entry, Journal};
+use state::State;
+use text::Text;
+
+/// So many commands are kept in memory.
+const LOG_LENGTH: usize = 10_000;
+/// The faults file is looked at no more often than this.
+const FAULTS_FILE_EVERY: Duration = Duration::from_millis(100);
+
+/// How to open a simulation.
+#[derive(Clone, Debug)]
+pub struct SimOptions {
+    /// Where its state is; made if it does not exist.
+    pub directory: PathBuf,
+    /// The size of each disk.
+    pub device_size: Bytes,
+    /// Whether every command is written to `commands.log` in the directory.
+    pub log_commands: bool,
+}
+
+impl SimOptions {
+    /// Disks of 500 GiB, and no log of commands.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            device_size: Bytes::from_gib(500),
+            log_commands: false,
+        }
+    }
+}
+
+/// A command that has been given to a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// Its number: 1 is the first since the simulation was opened.
+    pub n: u64,
+    /// The host it was sent to.
+    pub host: String,
+    /// The command.
+    pub argv: Argv,
+}
+
+/// On which side of a command a [`Point`] lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Nothing of the command is done yet.
+    Before,
+    /// The command is done, and nobody has been told.
+    After,
+}
+
+/// A moment of a simulation.
+#[derive(Clone, Debug)]
+pub struct Point<'a> {
+    /// The number of the command, as in [`Logged`].
+    pub n: u64,
+    /// The host it was sent to.
+    pub host: &'a str,
+    /// The command.
+    pub argv: &'a Argv,
+    /// Before or after it.
+    pub when: When,
+}
+
+/// Called before and after every single command, those of guards too.
+pub type Hook = Arc<dyn Fn(&Point<'_>) + Send + Sync>;
+
+/// Simulated nodes. Clones are the same nodes.
 #[derive(Clone)]
-pub struct Sim;
+pub struct Sim {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    inner: Mutex<Inner>,
+    faults: Faults,
+    faults_file: Mutex<Watched>,
+    hook: RwLock<Option<Hook>>,
+    log: Mutex<VecDeque<Logged>>,
+    log_file: Option<Mutex<File>>,
+    commands: AtomicU64,
+}
+
+struct Inner {
+    state: State,
+    journal: Journal,
+    /// Why nothing more can be remembered, and so nothing more is done.
+    broken: Option<String>,
+}
+
+/// The faults file as it was last seen.
+struct Watched {
+    path: PathBuf,
+    looked: Option<std::time::Instant>,
+    stamp: Option<(SystemTime, u64)>,
+}
+
+/// How one command ended for the one who waits.
+enum Ended {
+    Answered(Output),
+    /// The command has an answer, but the reply of the batch will not arrive.
+    Unheard(Output),
+    Lost(TransportError),
+}
+
+impl Sim {
+    /// Opens a simulation, alone: another process that has it open is an error.
+    pub fn open(options: SimOptions) -> Result<Self, SimError> {
+        let (journal, state) = Journal::open(&options.directory, options.device_size)?;
+        let log_path = options.directory.join("commands.log");
+        let log_file = if options.log_commands {
+            let file = OpenOptions::new().create(true).append(true).open(&log_path);
+            let at = |source| SimError::Io {
+                path: log_path,
+                source,
+            };
+            Some(Mutex::new(file.map_err(at)?))
+        } else {
+            None
+        };
+        let shared = Shared {
+            inner: Mutex::new(Inner {
+                state,
+                journal,
+                broken: None,
+            }),
+            faults: Faults::default(),
+            faults_file: Mutex::new(Watched {
+                path: options.directory.join("faults.json"),
+                looked: None,
+                stamp: None,
+            }),
+            hook: RwLock::new(None),
+            log: Mutex::new(VecDeque::new()),
+            log_file,
+            commands: AtomicU64::new(0),
+        };
+        let sim = Self {
+            shared: Arc::new(shared),
+        };
+        sim.read_faults_file();
+        Ok(sim)
+    }
+
+    /// What goes wrong.
+    pub fn faults(&self) -> &Faults {
+        &self.shared.faults
+    }
+
+    /// Has `hook` called before and after every command from now on; none ends that.
+    pub fn set_hook(&self, hook: Option<Hook>) {
+        *self.shared.hook.write() = hook;
+    }
+
+    /// The last commands, the oldest first; no more than 10,000.
+    pub fn log(&self) -> Vec<Logged> {
+        self.shared.log.lock().iter().cloned().collect()
+    }
+
+    /// How many commands were given to nodes since the simulation was opened.
+    pub fn commands(&self) -> u64 {
+        self.shared.commands.load(Ordering::Relaxed)
+    }
+
+    /// The state of all nodes.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of(&self.shared.inner.lock().state)
+    }
+
+    /// Restarts a node: its mounts vanish and come back as its fstab says, its boot id changes.
+    pub fn restart(&self, host: &str) -> Result<(), SimError> {
+        self.restart_asked(host, None)
+    }
+
+    /// Says that these are names of one node; commands are sent to the first one.
+    pub fn introduce(&self, names: &[&str]) -> Result<(), SimError> {
+        let Some((first, others)) = names.split_first() else {
+            return Ok(());
+        };
+        let mut inner = self.shared.inner.lock();
+        let node = inner.state.resolve(first);
+        for name in others {
+            if inner.state.resolve(name) != node {
+                let name = (*name).to_owned();
+                inner.remember(&Entry::Named {
+                    node: node.clone(),
+                    name,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn restart_asked(&self, host: &str, asked: Option<u64>) -> Result<(), SimError> {
+        let mut inner = self.shared.inner.lock();
+        let node = inner.state.resolve(host);
+        inner.remember(&Entry::Restarted { node, asked })
+    }
+
+    /// Looks at the faults file, if that was not just done.
+    fn read_faults_file(&self) {
+        let mut watched = self.shared.faults_file.lock();
+        if watched
+            .looked
+            .is_some_and(|at| at.elapsed() < FAULTS_FILE_EVERY)
+        {
+            return;
+        }
+        watched.looked = Some(std::time::Instant::now());
+        let metadata = std::fs::metadata(&watched.path).ok();
+        let stamp = metadata.and_then(|found| Some((found.modified().ok()?, found.len())));
+        if stamp == watched.stamp {
+            return;
+        }
+        let read = match stamp {
+            Some(_) => read_faults(&watched.path),
+            None => Ok(FaultsFile::default()),
+        };
+        match read {
+            Ok(file) => {
+                watched.stamp = stamp;
+                drop(watched);
+                self.use_faults_file(file);
+            }
+            // It may be half written; the next look tells.
+            Err(error) => {
+                tracing::warn!(path = ?watched.path, %error, "the faults file is not used")
+            }
+        }
+    }
+
+    fn use_faults_file(&self, file: FaultsFile) {
+        for (host, count) in &file.restart {
+            let asked = {
+                let inner = self.shared.inner.lock();
+                let node = inner.state.resolve(host);
+                inner.state.nodes.get(&node).map_or(0, |node| node.asked)
+            };
+            if asked < *count
+                && let Err(error) = self.restart_asked(host, Some(*count))
+            {
+                tracing::warn!(%host, %error, "the node could not be restarted");
+            }
+        }
+        self.shared.faults.replace_file(file);
+    }
+
+    /// Runs one command; `begun` is whether the batch has done something before.
+    async fn one(&self, host: &str, argv: &Argv, deadline: Instant, begun: bool) -> Ended {
+        let lost = |cause: &str| {
+            let (host, cause) = (host.to_owned(), cause.to_owned());
+            Ended::Lost(if begun {
+                TransportError::Unknown { host, cause }
+            } else {
+                TransportError::Unreached { host, cause }
+            })
+        };
+        if self.is_down(host) {
+            return lost("no route to host");
+        }
+        let n = self.note(host, argv);
+        let fault = self.shared.faults.meet(host, || words(argv));
+        self.call_hook(n, host, argv, When::Before);
+        let deadline_passed = || {
+            Ended::Lost(TransportError::Unknown {
+                host: host.to_owned(),
+                cause: "the deadline has passed".into(),
+            })
+        };
+        let ended = match fault {
+            None => self.execute(host, argv).map(Ended::Answered),
+            Some(Fault::FailBefore { exit, stderr }) => Ok(Ended::Answered(failure(exit, stderr))),
+            Some(Fault::FailAfter { exit, stderr }) => self
+                .execute(host, argv)
+                .map(|_| Ended::Answered(failure(exit, stderr))),
+            Some(Fault::Hang) => {
+                tokio::time::sleep_until(deadline).await;
+                return deadline_passed();
+            }
+            Some(Fault::Slow(time)) => {
+                let done = Instant::now() + time;
+                tokio::time::sleep_until(done.min(deadline)).await;
+                if done > deadline {
+                    return deadline_passed();
+                }
+                self.execute(host, argv).map(Ended::Answered)
+            }
+            Some(Fault::LoseAnswer) => self.execute(host, argv).map(|_| {
+                Ended::Lost(TransportError::Unknown {
+                    host: host.to_owned(),
+                    cause: "the connection was lost".into(),
+                })
+            }),
+            Some(Fault::LoseReply) => self.execute(host, argv).map(Ended::Unheard),
+            Some(Fault::NodeDown) => {
+                self.shared.faults.down(host);
+                return lost("no route to host");
+            }
+        };
+        self.call_hook(n, host, argv, When::After);
+        ended.unwrap_or_else(|cause| lost(&cause))
+    }
+
+    /// Does one command; an error is that it could not be remembered.
+    fn execute(&self, host: &str, argv: &Argv) -> Result<Output, String> {
+        let patterns = self.shared.faults.down_patterns();
+        let mut inner = self.shared.inner.lock();
+        if let Some(broken) = &inner.broken {
+            return Err(broken.clone());
+        }
+        let Inner { state, journal, .. } = &mut *inner;
+        let node = state.resolve(host);
+        let down = match argv.0.first() {
+            Some(program) if program == "gluster" => down_nodes(state, &patterns),
+            _ => BTreeSet::new(),
+        };
+        let fresh = state.fresh;
+        let done = command::execute(state, &node, &argv.0, &down);
+        if !done.changed {
+            return Ok(done.output);
+        }
+        let entry = Entry::Ran {
+            node,
+            argv: without_script(argv),
+            down,
+            fresh,
+        };
+        if let Err(error) = journal.append(&entry, state) {
+            let broken = format!("the simulation cannot write its journal: {error}");
+            inner.broken = Some(broken.clone());
+            return Err(broken);
+        }
+        Ok(done.output)
+    }
+
+    fn is_down(&self, host: &str) -> bool {
+        let patterns = self.shared.faults.down_patterns();
+        if patterns.is_empty() {
+            return false;
+        }
+        let inner = self.shared.inner.lock();
+        let node = inner.state.resolve(host);
+        patterns
+            .iter()
+            .any(|pattern| faults::matches(pattern, host) || means(&inner.state, pattern, &node))
+    }
+
+    /// Writes a command into the logs and gives it a number.
+    fn note(&self, host: &str, argv: &Argv) -> u64 {
+        let n = self.shared.commands.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some(file) = &self.shared.log_file {
+            let line = serde_json::json!({"n": n, "host": host, "argv": argv.0});
+            if let Err(error) = file.lock().write_all(format!("{line}\n").as_bytes()) {
+                tracing::warn!(%error, "commands.log cannot be written");
+            }
+        }
+        let mut log = self.shared.log.lock();
+        if log.len() == LOG_LENGTH {
+            log.pop_front();
+        }
+        log.push_back(Logged {
+            n,
+            host: host.to_owned(),
+            argv: argv.clone(),
+        });
+        n
+    }
+
+    fn call_hook(&self, n: u64, host: &str, argv: &Argv, when: When) {
+        let hook = self.shared.hook.read().clone();
+        if let Some(hook) = hook {
+            hook(&Point {
+                n,
+                host,
+                argv,
+                when,
+            });
+        }
+    }
+}
+
+impl Inner {
+    fn remember(&mut self, entry: &Entry) -> Result<(), SimError> {
+        entry.apply(&mut self.state);
+        self.journal.append(entry, &self.state)
+    }
+}
 
 #[async_trait]
 impl Transport for Sim {
-    async fn run(&self, host: &str, _: &Batch) -> Result<Reply, TransportError> {
-        Err(TransportError::Unreached { host: host.into(), cause: String::new() })
+    async fn run(&self, host: &str, batch: &Batch) -> Result<Reply, TransportError> {
+        self.read_faults_file();
+        let deadline = Instant::now() + batch.deadline;
+        let mut reply = Reply::default();
+        let mut heard = true;
+        let mut begun = false;
+        for step in &batch.steps {
+            let (guard, wanted) = match &step.guard {
+                Guard::Always => (None, true),
+                Guard::Unless(argv) => (Some(argv), false),
+                Guard::OnlyIf(argv) => (Some(argv), true),
+            };
+            let mut output = Output::default();
+            let mut runs = true;
+            for argv in guard.into_iter().chain([&step.run]) {
+                if !runs {
+                    break;
+                }
+                let ended = self.one(host, argv, deadline, begun).await;
+                begun = true;
+                output = match ended {
+                    Ended::Answered(output) => output,
+                    Ended::Unheard(output) => {
+                        heard = false;
+                        output
+                    }
+                    Ended::Lost(error) => return Err(error),
+                };
+                let is_guard = guard.is_some_and(|guard| std::ptr::eq(guard, argv));
+                if is_guard {
+                    runs = output.ok() == wanted;
+                    output = Output::default();
+                }
+            }
+            let failed = !output.ok();
+            reply.outputs.push(output);
+            if failed {
+                break;
+            }
+            // Batches for several nodes take turns, as they would on real ones.
+            tokio::task::yield_now().await;
+        }
+        if heard {
+            return Ok(reply);
+        }
+        Err(TransportError::Unknown {
+            host: host.to_owned(),
+            cause: "the connection was lost".into(),
+        })
     }
+}
+
+fn read_faults(path: &Path) -> Result<FaultsFile, String> {
+    let text = std::fs::read(path).map_err(|error| error.to_string())?;
+    serde_json::from_slice(&text).map_err(|error| error.to_string())
+}
+
+fn failure(exit: i32, stderr: String) -> Output {
+    Output {
+        exit,
+        stdout: String::new(),
+        stderr,
+    }
+}
+
+/// Whether a name or pattern of a node that is down means this node.
+fn means(state: &State, pattern: &str, node: &Text) -> bool {
+    if pattern.contains('*') {
+        return faults::matches(pattern, &node.to_string());
+    }
+    state.resolve(pattern) == *node
+}
+
+fn down_nodes(state: &State, patterns: &[String]) -> BTreeSet<Text> {
+    let mut down = BTreeSet::new();
+    for pattern in patterns {
+        if pattern.contains('*') {
+            let matching = state
+                .nodes
+                .keys()
+                .filter(|node| means(state, pattern, node));
+            down.extend(matching.cloned());
+        } else {
+            down.insert(state.resolve(pattern));
+        }
+    }
+    down
+}
+
+/// The words of a command for the patterns of rules; a script by its name.
+fn words(argv: &Argv) -> String {
+    match argv.0.as_slice() {
+        [shell, flag, _, rest @ ..] if shell == "sh" && flag == "-c" => rest.join(" "),
+        all => all.join(" "),
+    }
+}
+
+/// The command without the text of its script, which the journal need not repeat.
+fn without_script(argv: &Argv) -> Vec<String> {
+    let mut words = argv.0.clone();
+    if let [shell, flag, script, ..] = words.as_mut_slice()
+        && shell == "sh"
+        && flag == "-c"
+    {
+        script.clear();
+    }
+    words
 }

@@ -1,0 +1,238 @@
+//! The directory of a simulation: a snapshot of the state and the commands since then.
+//!
+//! `state.json` holds the state and a generation; `journal-GENERATION.jsonl` one line for each
+//! command since then that changed something. A line is written in one write before the command
+//! answers, so that a killed process loses at most commands that nobody was told about.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{command, state::State, text::Text};
+use crate::units::Bytes;
+
+/// Why the directory of a simulation cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SimError {
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process has it.
+    #[error("{0} is in use by another process")]
+    Locked(PathBuf),
+    /// A file has content that no simulation wrote.
+    #[error("{path}, line {line}: {source}")]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// When the journal has grown this large, the state is written anew.
+const COMPACT_AT: u64 = 256 << 20;
+
+/// Something that changed the state.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Entry {
+    /// A command; the text of scripts is left out.
+    Ran {
+        node: Text,
+        argv: Vec<String>,
+        /// The nodes that were down for it.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        down: BTreeSet<Text>,
+        fresh: u64,
+    },
+    /// A node has restarted, perhaps because the faults file asked so often for it.
+    Restarted { node: Text, asked: Option<u64> },
+    /// Names of one node.
+    Named { node: Text, name: String },
+}
+
+impl Entry {
+    /// Does it, on a state or again on the same state.
+    pub(super) fn apply(&self, state: &mut State) {
+        match self {
+            Self::Ran {
+                node,
+                argv,
+                down,
+                fresh,
+            } => {
+                state.fresh = *fresh;
+                command::execute(state, node, argv, down);
+            }
+            Self::Restarted { node, asked } => {
+                state.restart(node);
+                if let Some(asked) = asked {
+                    state.node_mut(node).asked = *asked;
+                }
+            }
+            Self::Named { node, name } => {
+                let named = state.resolve(name);
+                state.merge(name, &named, node);
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct StoredRef<'s> {
+    generation: u64,
+    state: &'s State,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    generation: u64,
+    state: State,
+}
+
+/// The open directory of a simulation.
+pub(super) struct Journal {
+    directory: PathBuf,
+    generation: u64,
+    file: File,
+    written: u64,
+    /// Holds the lock for as long as it lives.
+    _lock: File,
+}
+
+impl Journal {
+    /// Locks a directory, reads what it holds and writes that anew.
+    pub(super) fn open(directory: &Path, device_size: Bytes) -> Result<(Self, State), SimError> {
+        fs::create_dir_all(directory).map_err(at(directory))?;
+        let lock = lock(directory)?;
+        let stored = read_state(directory)?;
+        let (generation, mut state) = match stored {
+            Some(stored) => (stored.generation, stored.state),
+            None => (0, State::new(device_size)),
+        };
+        replay(&journal_path(directory, generation), &mut state)?;
+        state.device_size = device_size;
+        let file = write_state(directory, generation + 1, &state)?;
+        let journal = Self {
+            directory: directory.to_owned(),
+            generation: generation + 1,
+            file,
+            written: 0,
+            _lock: lock,
+        };
+        Ok((journal, state))
+    }
+
+    /// Appends an entry that has been applied to `state`.
+    pub(super) fn append(&mut self, entry: &Entry, state: &State) -> Result<(), SimError> {
+        let path = journal_path(&self.directory, self.generation);
+        let mut line = serde_json::to_vec(entry).map_err(|e| at(&path)(e.into()))?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(at(&path))?;
+        self.written += line.len() as u64;
+        if self.written >= COMPACT_AT {
+            self.file = write_state(&self.directory, self.generation + 1, state)?;
+            self.generation += 1;
+            self.written = 0;
+        }
+        Ok(())
+    }
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> SimError + '_ {
+    |source| SimError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn journal_path(directory: &Path, generation: u64) -> PathBuf {
+    directory.join(format!("journal-{generation}.jsonl"))
+}
+
+fn lock(directory: &Path) -> Result<File, SimError> {
+    let path = directory.join("lock");
+    let file = File::create(&path).map_err(at(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(SimError::Locked(directory.to_owned())),
+        Err(TryLockError::Error(source)) => Err(SimError::Io { path, source }),
+    }
+}
+
+fn read_state(directory: &Path) -> Result<Option<Stored>, SimError> {
+    let path = directory.join("state.json");
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(SimError::Io { path, source }),
+    };
+    let corrupt = |source| SimError::Corrupt {
+        path,
+        line: 1,
+        source,
+    };
+    serde_json::from_slice(&text).map(Some).map_err(corrupt)
+}
+
+/// Applies the lines of a journal. The last one may be torn: nobody was told that it was done.
+fn replay(path: &Path, state: &mut State) -> Result<(), SimError> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(at(path)(error)),
+    };
+    let mut lines = text
+        .split_inclusive(|byte| *byte == b'\n')
+        .enumerate()
+        .peekable();
+    while let Some((number, line)) = lines.next() {
+        match serde_json::from_slice::<Entry>(line) {
+            Ok(entry) if line.ends_with(b"\n") => entry.apply(state),
+            Err(source) if lines.peek().is_some() => {
+                return Err(SimError::Corrupt {
+                    path: path.to_owned(),
+                    line: number + 1,
+                    source,
+                });
+            }
+            Ok(_) | Err(_) => tracing::warn!(?path, "the last line is torn and left out"),
+        }
+    }
+    Ok(())
+}
+
+/// Writes the state under a new generation and opens that generation's journal. The old files count
+/// until the new state has taken its place.
+fn write_state(directory: &Path, generation: u64, state: &State) -> Result<File, SimError> {
+    let (path, new) = (
+        directory.join("state.json"),
+        directory.join("state.json.new"),
+    );
+    let journal = journal_path(directory, generation);
+    let file = OpenOptions::new().create(true).append(true).open(&journal);
+    let file = file.map_err(at(&journal))?;
+    file.set_len(0).map_err(at(&journal))?;
+    let stored = StoredRef { generation, state };
+    let text = serde_json::to_vec(&stored).map_err(|e| at(&new)(e.into()))?;
+    fs::write(&new, text).map_err(at(&new))?;
+    fs::rename(&new, &path).map_err(at(&path))?;
+    // A journal that stays behind is never read again.
+    let _ = fs::remove_file(journal_path(directory, generation - 1));
+    Ok(file)
+}

@@ -1,0 +1,495 @@
+//! LVM: makes and removes physical volumes, volume groups, thin pools and thin volumes.
+
+use super::{
+    command::{Done, Words},
+    report,
+    state::{Data, Disk, Lv, State, Vg},
+    text::Text,
+};
+
+const NOT_BACKED_UP: &str = "  WARNING: This metadata update is NOT backed up.\n";
+/// Where LVM puts the metadata of a physical volume.
+const METADATA_AT: u64 = 4096;
+const MIB: u64 = 1 << 20;
+
+/// Runs a subcommand of `lvm`.
+pub(super) fn run(state: &mut State, node: &Text, words: &[String]) -> Done {
+    let Some((command, words)) = words.split_first() else {
+        return Done::failed(3, "  No command specified.\n");
+    };
+    let valued = [
+        "--addtag",
+        "--deltag",
+        "--autobackup",
+        "--chunksize",
+        "--dataalignment",
+        "--metadatasize",
+        "--name",
+        "-n",
+        "--options",
+        "-o",
+        "--physicalextentsize",
+        "--poolmetadatasize",
+        "--reportformat",
+        "--select",
+        "-S",
+        "--size",
+        "-L",
+        "--units",
+        "--virtualsize",
+    ];
+    let flags = [
+        "-a",
+        "-ay",
+        "-f",
+        "-ff",
+        "-q",
+        "-qq",
+        "-y",
+        "-c",
+        "--noheadings",
+        "--nosuffix",
+        "--thin",
+        "--thinpool",
+    ];
+    let words = match Words::read(words, &valued, &flags) {
+        Ok(words) => words,
+        Err(word) => {
+            let text = format!(
+                "lvm: unrecognized option '{word}'\n  Error during parsing of command line.\n"
+            );
+            return Done::failed(3, text);
+        }
+    };
+    let done = match command.as_str() {
+        "pvcreate" => pvcreate(state, node, &words),
+        "vgcreate" => vgcreate(state, node, &words),
+        "lvcreate" => lvcreate(state, node, &words),
+        "lvchange" => lvchange(state, node, &words),
+        "vgchange" => vgchange(state, node, &words),
+        "lvremove" => lvremove(state, node, &words),
+        "vgremove" => vgremove(state, node, &words),
+        "pvremove" => pvremove(state, node, &words),
+        "pvs" | "vgs" | "lvs" => Ok(report::run(state, node, command, &words)),
+        "version" => Ok(Done::wrote(
+            "  LVM version:     2.03.16(2) (2022-05-18)\n  Library version: 1.02.185 (2022-05-18)\n",
+        )),
+        other => Err((2, format!("  No such command '{other}'.  Try 'help'.\n"))),
+    };
+    match done {
+        Ok(done) if done.changed && words.get(&["--autobackup"]) == Some("n") => {
+            done.warned(NOT_BACKED_UP)
+        }
+        Ok(done) => done,
+        Err((exit, text)) => Done::failed(exit, text),
+    }
+}
+
+type Answer = Result<Done, (i32, String)>;
+
+/// LVM's exit code for a command that failed.
+pub(super) const FAILED: i32 = 5;
+
+pub(super) fn no_vg(vg: &str) -> String {
+    format!("  Volume group \"{vg}\" not found\n  Cannot process volume group {vg}\n")
+}
+
+pub(super) fn no_lv(vg: &str, lv: &str) -> String {
+    format!("  Failed to find logical volume \"{vg}/{lv}\"\n")
+}
+
+fn pvcreate(state: &mut State, node: &Text, words: &Words) -> Answer {
+    let path = operand(words)?;
+    let Some(disk) = super::disks::disk_path(state, node, &path) else {
+        return Err((FAILED, format!("  No device found for {path}.\n")));
+    };
+    match state.node_mut(node).disks.get(&disk) {
+        Some(Disk::Pv { vg: Some(vg), .. }) => {
+            let text = format!(
+                "  Can't initialize physical volume \"{path}\" of volume group \"{vg}\" without -ff\n  {path}: physical volume not initialized.\n"
+            );
+            return Err((FAILED, text));
+        }
+        Some(Disk::Signature(kind)) => return Err((FAILED, signature_left(&path, kind))),
+        Some(Disk::Pv { vg: None, .. }) | None => {}
+    }
+    let metadata = size(words, &["--metadatasize"])?.unwrap_or(MIB - METADATA_AT);
+    let alignment = size(words, &["--dataalignment"])?.unwrap_or(MIB).max(1);
+    let start = (METADATA_AT + metadata).next_multiple_of(alignment);
+    let id = state.fresh_id();
+    let pv = Disk::Pv {
+        id,
+        start,
+        vg: None,
+    };
+    state.node_mut(node).disks.insert(disk, pv);
+    Ok(Done::changed())
+}
+
+fn signature_left(path: &str, kind: &Text) -> String {
+    let offset = if kind.to_string() == "ext4" { 1080 } else { 0 };
+    format!(
+        "WARNING: {kind} signature detected on {path} at offset {offset}. Wipe it? [y/n]: [n]\n  Aborted wiping of {kind}.\n  1 existing signature left on the device.\n"
+    )
+}
+
+fn vgcreate(state: &mut State, node: &Text, words: &Words) -> Answer {
+    let [name, path] = words.operands.as_slice() else {
+        return Err((3, "  Command requires one device.\n".into()));
+    };
+    let vg = Text::from(name.as_str());
+    if state.node_mut(node).vgs.contains_key(&vg) {
+        let text = format!("  A volume group called {name} already exists.\n");
+        return Err((FAILED, text));
+    }
+    let Some(disk) = super::disks::disk_path(state, node, path) else {
+        return Err((FAILED, format!("  No device found for {path}.\n")));
+    };
+    let start = match state.node_mut(node).disks.get(&disk) {
+        Some(Disk::Pv {
+            vg: Some(other), ..
+        }) => {
+            let text = format!(
+                "  Physical volume '{path}' is already in volume group '{other}'\n  Unable to add physical volume '{path}' to volume group '{other}'\n  {path}: physical volume not initialized.\n"
+            );
+            return Err((FAILED, text));
+        }
+        Some(Disk::Signature(kind)) => return Err((FAILED, signature_left(path, kind))),
+        Some(Disk::Pv { start, .. }) => *start,
+        None => MIB,
+    };
+    let extent = size(words, &["--physicalextentsize"])?
+        .unwrap_or(4 * MIB)
+        .max(1);
+    let extents = state.device_size.0.saturating_sub(start) / extent;
+    let (pv, id) = (state.fresh_id(), state.fresh_id());
+    let node = state.node_mut(node);
+    let disk_entry = node.disks.entry(disk.clone()).or_insert(Disk::Pv {
+        id: pv,
+        start,
+        vg: None,
+    });
+    if let Disk::Pv { vg: of, .. } = disk_entry {
+        *of = Some(vg.clone());
+    }
+    let made = Vg {
+        id,
+        disk,
+        extent,
+        extents: u32::try_from(extents).unwrap_or(u32::MAX),
+        spare: 0,
+        tags: tags(words, ""),
+        lvs: Default::default(),
+    };
+    node.vgs.insert(vg, made);
+    Ok(Done::changed())
+}
+
+/// What an `lvcreate` is to make.
+struct Wanted {
+    /// Bytes of a pool's data, or of a plain logical volume.
+    size: Option<u64>,
+    metadata: u64,
+    virtual_size: Option<u64>,
+    name: Option<String>,
+    tags: Text,
+}
+
+fn lvcreate(state: &mut State, node: &Text, words: &Words) -> Answer {
+    let target = operand(words)?;
+    let (vg_name, pool) = target.split_once('/').unwrap_or((&target, ""));
+    let wanted = Wanted {
+        size: size(words, &["--size", "-L"])?,
+        metadata: size(words, &["--poolmetadatasize"])?.unwrap_or(4 * MIB),
+        virtual_size: size(words, &["--virtualsize"])?,
+        name: words.get(&["--name", "-n"]).map(str::to_owned),
+        tags: tags(words, ""),
+    };
+    let vg = state.node_mut(node).vgs.get_mut(&Text::from(vg_name));
+    let vg = vg.ok_or_else(|| (FAILED, no_vg(vg_name)))?;
+    if words.has("--thinpool") || (words.has("--thin") && wanted.size.is_some()) {
+        create_pool(vg, vg_name, pool, &wanted)?;
+        if words.has("--thinpool") {
+            return Ok(Done::changed());
+        }
+        // The pool stays if its volume cannot be made.
+        let untagged = Wanted {
+            tags: Text::default(),
+            ..wanted
+        };
+        return match create_thin(vg, vg_name, pool, &untagged) {
+            Ok(()) => Ok(Done::changed()),
+            Err((exit, text)) => Ok(Done {
+                changed: true,
+                ..Done::failed(exit, text)
+            }),
+        };
+    }
+    if words.has("--thin") {
+        create_thin(vg, vg_name, pool, &wanted)?;
+    } else {
+        create_plain(vg, vg_name, &wanted)?;
+    }
+    Ok(Done::changed())
+}
+
+fn create_pool(
+    vg: &mut Vg,
+    vg_name: &str,
+    pool: &str,
+    wanted: &Wanted,
+) -> Result<(), (i32, String)> {
+    if vg.lvs.contains_key(&Text::from(pool)) {
+        let text = format!("  Logical volume {pool} already exists in Volume group {vg_name}.\n");
+        return Err((FAILED, text));
+    }
+    let data = extents(vg, wanted.size.unwrap_or_default());
+    let meta = extents(vg, wanted.metadata.max(2 * MIB));
+    let spare = meta.max(vg.spare);
+    let free = vg.free();
+    if data > free {
+        return Err((FAILED, no_space(vg_name, free, data)));
+    }
+    let rest = u64::from(meta) + u64::from(spare - vg.spare);
+    if u64::from(data) + rest > u64::from(free) {
+        let text = format!(
+            "  Insufficient free space: {rest} extents needed, but only {} available\n",
+            free - data
+        );
+        return Err((FAILED, text));
+    }
+    vg.spare = spare;
+    let lv = Lv {
+        extents: data,
+        meta,
+        tags: wanted.tags.clone(),
+        data: None,
+    };
+    vg.lvs.insert(pool.into(), lv);
+    Ok(())
+}
+
+fn create_thin(
+    vg: &mut Vg,
+    vg_name: &str,
+    pool: &str,
+    wanted: &Wanted,
+) -> Result<(), (i32, String)> {
+    let pool_found = vg
+        .lvs
+        .get(&Text::from(pool))
+        .is_some_and(|lv| lv.data.is_none());
+    if !pool_found {
+        let text = format!("  Thin pool {vg_name}/{pool} not found.\n");
+        return Err((FAILED, text));
+    }
+    let (name, size) = (wanted.name.clone(), wanted.virtual_size);
+    let (Some(name), Some(size)) = (name, size) else {
+        return Err((
+            3,
+            "  A thin volume needs --virtualsize and --name.\n".into(),
+        ));
+    };
+    let extents = extents(vg, size);
+    insert_lv(vg, vg_name, &name, extents, pool, &wanted.tags)
+}
+
+fn create_plain(vg: &mut Vg, vg_name: &str, wanted: &Wanted) -> Result<(), (i32, String)> {
+    let (name, size) = (wanted.name.clone(), wanted.size);
+    let (Some(name), Some(size)) = (name, size) else {
+        return Err((3, "  Please specify either size or extents.\n".into()));
+    };
+    let (needed, free) = (extents(vg, size), vg.free());
+    if needed > free {
+        return Err((FAILED, no_space(vg_name, free, needed)));
+    }
+    insert_lv(vg, vg_name, &name, needed, "", &wanted.tags)
+}
+
+fn insert_lv(
+    vg: &mut Vg,
+    vg_name: &str,
+    name: &str,
+    extents: u32,
+    pool: &str,
+    tags: &Text,
+) -> Result<(), (i32, String)> {
+    let key = Text::from(name);
+    if vg.lvs.contains_key(&key) {
+        let text =
+            format!("  Logical Volume \"{name}\" already exists in volume group \"{vg_name}\"\n");
+        return Err((FAILED, text));
+    }
+    let data = Data {
+        pool: pool.into(),
+        ..Data::default()
+    };
+    let lv = Lv {
+        extents,
+        meta: 0,
+        tags: tags.clone(),
+        data: Some(Box::new(data)),
+    };
+    vg.lvs.insert(key, lv);
+    Ok(())
+}
+
+fn no_space(vg: &str, free: u32, needed: u32) -> String {
+    format!(
+        "  Volume group \"{vg}\" has insufficient free space ({free} extents): {needed} required.\n"
+    )
+}
+
+fn lvchange(state: &mut State, node: &Text, words: &Words) -> Answer {
+    let target = operand(words)?;
+    let (vg_name, name) = target.split_once('/').unwrap_or((&target, ""));
+    let vg = state.node_mut(node).vgs.get_mut(&Text::from(vg_name));
+    let vg = vg.ok_or_else(|| (FAILED, no_vg(vg_name)))?;
+    let lv = vg.lvs.get_mut(&Text::from(name));
+    let lv = lv.ok_or_else(|| (FAILED, no_lv(vg_name, name)))?;
+    lv.tags = tags(words, &lv.tags.to_string());
+    Ok(Done::changed())
+}
+
+fn vgchange(state: &mut State, node: &Text, words: &Words) -> Answer {
+    let name = operand(words)?;
+    let vg = state.node_mut(node).vgs.get_mut(&Text::from(name.as_str()));
+    let vg = vg.ok_or_else(|| (FAILED, no_vg(&name)))?;
+    if words.has("-ay") {
+        return Ok(Done::wrote(""));
+    }
+    vg.tags = tags(words, &vg.tags.to_string());
+    Ok(Done::changed())
+}
+
+fn lvremove(state: &mut State, node: &Text, words: &Words) -> Answer {
+    let target = operand(words)?;
+    let (vg_name, name) = target.split_once('/').unwrap_or((&target, ""));
+    let vg = state.node_mut(node).vgs.get_mut(&Text::from(vg_name));
+    let vg = vg.ok_or_else(|| (FAILED, no_vg(vg_name)))?;
+    let key = Text::from(name);
+    let lv = vg.lvs.get(&key);
+    let is_pool = lv
+        .ok_or_else(|| (FAILED, no_lv(vg_name, name)))?
+        .data
+        .is_none();
+    let in_pool = |lv: &Lv| lv.data.as_ref().is_some_and(|data| data.pool == key);
+    let mut going: Vec<Text> = vec![];
+    if is_pool {
+        let volumes = vg.lvs.iter().filter(|(_, lv)| in_pool(lv));
+        going.extend(volumes.map(|(name, _)| name.clone()));
+    }
+    going.push(key);
+    let mounted = |name: &&Text| {
+        let data = vg.lvs.get(*name).and_then(|lv| lv.data.as_ref());
+        data.is_some_and(|data| data.mounted)
+    };
+    if let Some(busy) = going.iter().find(mounted) {
+        let text = format!("  Logical volume {vg_name}/{busy} contains a filesystem in use.\n");
+        return Err((FAILED, text));
+    }
+    let mut told = String::new();
+    for name in going {
+        vg.lvs.remove(&name);
+        if !words.has("-qq") {
+            told += &format!("  Logical volume \"{name}\" successfully removed.\n");
+        }
+    }
+    // The spare goes with the last pool.
+    if is_pool && vg.lvs.values().all(|lv| lv.data.is_some()) {
+        vg.spare = 0;
+    }
+    Ok(Done {
+        changed: true,
+        ..Done::wrote(told)
+    })
+}
+
+fn vgremove(state: &mut State, node: &Text, words: &Words) -> Answer {
+    let name = operand(words)?;
+    let key = Text::from(name.as_str());
+    let node = state.node_mut(node);
+    let vg = node.vgs.get(&key);
+    let vg = vg.ok_or_else(|| (FAILED, no_vg(&name)))?;
+    if !vg.lvs.is_empty() {
+        let text = format!(
+            "Do you really want to remove volume group \"{name}\" containing {} logical volumes? [y/n]: [n]\n  Volume group \"{name}\" not removed\n",
+            vg.lvs.len()
+        );
+        return Err((FAILED, text));
+    }
+    if let Some(Disk::Pv { vg, .. }) = node.disks.get_mut(&vg.disk) {
+        *vg = None;
+    }
+    node.vgs.remove(&key);
+    Ok(Done::changed())
+}
+
+fn pvremove(state: &mut State, node: &Text, words: &Words) -> Answer {
+    let path = operand(words)?;
+    let disk = super::disks::disk_path(state, node, &path);
+    let node = state.node_mut(node);
+    let found = disk.and_then(|disk| node.disks.get(&disk).map(|found| (disk.clone(), found)));
+    match found {
+        Some((_, Disk::Pv { vg: Some(vg), .. })) => {
+            let text = format!(
+                "  PV {path} is used by VG {vg} so please use vgreduce first.\n  (If you are certain you need pvremove, then confirm by using --force twice.)\n  {path}: physical volume label not removed.\n"
+            );
+            Err((FAILED, text))
+        }
+        Some((disk, Disk::Pv { vg: None, .. })) => {
+            node.disks.remove(&disk);
+            Ok(Done::changed())
+        }
+        _ => Err((FAILED, format!("  No PV found on device {path}.\n"))),
+    }
+}
+
+fn operand(words: &Words) -> Result<String, (i32, String)> {
+    let first = words.operands.first().cloned();
+    first.ok_or_else(|| (3, "  Please enter a name or a path.\n".into()))
+}
+
+/// Whole extents for so many bytes, rounded up.
+fn extents(vg: &Vg, bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(vg.extent)).unwrap_or(u32::MAX)
+}
+
+/// The tags there were, with those that are added and without those that are taken away.
+fn tags(words: &Words, before: &str) -> Text {
+    let mut tags: Vec<&str> = before.split(',').filter(|tag| !tag.is_empty()).collect();
+    tags.retain(|tag| words.all("--deltag").all(|gone| gone != *tag));
+    for tag in words.all("--addtag") {
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    Text::from(tags.join(",").as_str())
+}
+
+/// A size as LVM reads it: a number and a letter, MiB without one.
+fn size(words: &Words, names: &[&str]) -> Result<Option<u64>, (i32, String)> {
+    let Some(text) = words.get(names) else {
+        return Ok(None);
+    };
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "b" => 1,
+        "k" => 1 << 10,
+        "" | "m" => MIB,
+        "g" => 1 << 30,
+        "t" => 1 << 40,
+        _ => 0,
+    };
+    let number: Option<u64> = digits.parse().ok().filter(|_| unit != 0);
+    match number.and_then(|number| number.checked_mul(unit)) {
+        Some(bytes) => Ok(Some(bytes)),
+        None => Err((
+            3,
+            format!(
+                "  Invalid argument for {}: {text}\n  Error during parsing of command line.\n",
+                names[0]
+            ),
+        )),
+    }
+}
