@@ -89,9 +89,9 @@ impl Connection {
     pub async fn open(&self) -> Result<Channel<Msg>, String> {
         match timeout(OPEN, self.0.channel_open_session()).await {
             Ok(Ok(channel)) => Ok(channel),
-            Ok(Err(russh::Error::ChannelOpenFailure(reason))) => Err(format!(
-                "sshd refused a session ({reason:?}): raise MaxSessions in its sshd_config"
-            )),
+            Ok(Err(russh::Error::ChannelOpenFailure(reason))) => {
+                Err(format!("sshd refused a session ({reason:?}): raise MaxSessions in its sshd_config"))
+            }
             Ok(Err(error)) => Err(format!("the connection broke: {error}")),
             Err(_) => Err(format!("no session was opened within {OPEN:?}")),
         }
@@ -111,7 +111,10 @@ impl Login {
     pub fn not_begun(&self, host: &str, code: u32, said: &str) -> String {
         let said: String = said.chars().take(1024).collect();
         let advice = match code {
-            127 => "install coreutils there (timeout, cat), and sudo if it is to be used".into(),
+            127 => {
+                "install coreutils (timeout, cat) and util-linux (flock) there, and sudo if it is to be used"
+                    .into()
+            }
             _ if self.sudo => format!(
                 "let {} use sudo without a password on {host} (NOPASSWD), or log in as root",
                 self.user
@@ -124,23 +127,17 @@ impl Login {
 
 async fn connect(host: &str, login: &Arc<Login>) -> Result<Connection, String> {
     let port = login.port;
-    let stream = TcpStream::connect((host, port))
-        .await
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::ConnectionRefused => {
-                format!("nothing listens on port {port}: is sshd running there?")
-            }
-            _ => format!("port {port}: {error}"),
-        })?;
+    let stream = TcpStream::connect((host, port)).await.map_err(|error| match error.kind() {
+        io::ErrorKind::ConnectionRefused => {
+            format!("nothing listens on port {port}: is sshd running there?")
+        }
+        _ => format!("port {port}: {error}"),
+    })?;
     // A small packet must not wait for the answer to the one before it.
     let _ = stream.set_nodelay(true);
-    let gate = Gate {
-        host: host.into(),
-        login: login.clone(),
-    };
-    let mut handle = client::connect_stream(config(host, login), stream, gate)
-        .await
-        .map_err(|refusal| match refusal {
+    let gate = Gate { host: host.into(), login: login.clone() };
+    let mut handle =
+        client::connect_stream(config(host, login), stream, gate).await.map_err(|refusal| match refusal {
             Refusal::HostKey(cause) => cause,
             Refusal::Ssh(error) => {
                 format!("no SSH connection on port {port}: {error}: is it an SSH server?")
@@ -167,10 +164,7 @@ fn config(host: &str, login: &Login) -> Arc<client::Config> {
     kinds.sort_by_key(|kind| !known.contains(kind));
     Arc::new(client::Config {
         keepalive_interval: Some(KEEPALIVE),
-        preferred: Preferred {
-            key: kinds.into(),
-            ..Preferred::DEFAULT
-        },
+        preferred: Preferred { key: kinds.into(), ..Preferred::DEFAULT },
         ..Default::default()
     })
 }
@@ -247,12 +241,7 @@ impl Gate {
 }
 
 /// Runs a command on a channel, gives it its input, and collects what comes back within the time.
-pub(super) async fn exec(
-    channel: Channel<Msg>,
-    command: &str,
-    input: String,
-    patience: Duration,
-) -> Ending {
+pub(super) async fn exec(channel: Channel<Msg>, command: &str, input: String, patience: Duration) -> Ending {
     let (mut answer, ask) = channel.split();
     let feeding = async {
         // When this fails the channel is gone, and the other half sees that.
@@ -268,11 +257,7 @@ pub(super) async fn exec(
     ending
 }
 
-async fn feed(
-    ask: &ChannelWriteHalf<Msg>,
-    command: &str,
-    input: String,
-) -> Result<(), russh::Error> {
+async fn feed(ask: &ChannelWriteHalf<Msg>, command: &str, input: String) -> Result<(), russh::Error> {
     ask.exec(true, command).await?;
     ask.data_bytes(input.into_bytes()).await?;
     ask.eof().await
@@ -304,12 +289,7 @@ async fn collect(answer: &mut ChannelReadHalf) -> Ending {
         }
     };
     match code {
-        Some(code) => Ending::Exit(Exit {
-            code,
-            stdout,
-            stderr,
-            whole,
-        }),
+        Some(code) => Ending::Exit(Exit { code, stdout, stderr, whole }),
         None => Ending::Lost,
     }
 }

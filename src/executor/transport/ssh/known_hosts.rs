@@ -29,13 +29,7 @@ impl KnownHosts {
         let lines = lines.iter().flat_map(|lines| lines.lines()).map(str::trim);
         let entry = |(index, line): (usize, &str)| {
             let words: Vec<&str> = line.split_whitespace().collect();
-            words
-                .join(" ")
-                .parse()
-                .map_err(|source| SshError::KnownHosts {
-                    line: index + 1,
-                    source,
-                })
+            words.join(" ").parse().map_err(|source| SshError::KnownHosts { line: index + 1, source })
         };
         let entries = lines.enumerate().filter(|(_, line)| text(line)).map(entry);
         Ok(Self(entries.collect::<Result<_, _>>()?))
@@ -43,19 +37,14 @@ impl KnownHosts {
 
     /// The keys that a host may show.
     pub fn keys(&self, host: &str, port: u16) -> impl Iterator<Item = &PublicKey> {
-        self.about(host, port)
-            .filter(|entry| entry.marker().is_none())
-            .map(Entry::public_key)
+        self.about(host, port).filter(|entry| entry.marker().is_none()).map(Entry::public_key)
     }
 
     /// Judges the key that a host has shown.
     pub fn judge(&self, host: &str, port: u16, shown: &PublicKey) -> Verdict {
         let same = |key: &PublicKey| key.key_data() == shown.key_data();
         let revoked = |entry: &Entry| entry.marker() == Some(&Marker::Revoked);
-        if self
-            .about(host, port)
-            .any(|entry| revoked(entry) && same(entry.public_key()))
-        {
+        if self.about(host, port).any(|entry| revoked(entry) && same(entry.public_key())) {
             return Verdict::Revoked;
         }
         match self.keys(host, port).map(same).reduce(|a, b| a || b) {
@@ -126,10 +115,8 @@ fn glob(pattern: &str, name: &str) -> bool {
 mod tests {
     use super::*;
 
-    const KEY: &str =
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILIG2T/B0l0gaqj3puu510tu9N1OkQ4znY3LYuEm5zCF";
-    const OTHER: &str =
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILIG2T/B0l0gaqj3puu510tu9N1OkQ4znY3LYuEm5zCF";
+    const OTHER: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 
     fn judge(hosts: &str, host: &str, port: u16) -> Verdict {
         let known = KnownHosts::parse(&[format!("# comment\n\n{hosts} {KEY} root@x")]).unwrap();
@@ -150,12 +137,7 @@ mod tests {
             ("a,node1,10.0.0.1", "10.0.0.1", 22, Verdict::Known),
             ("node*", "node17", 22, Verdict::Known),
             ("*.example.org,!bad.*", "n.example.org", 22, Verdict::Known),
-            (
-                "*.example.org,!bad.*",
-                "bad.example.org",
-                22,
-                Verdict::Strange,
-            ),
+            ("*.example.org,!bad.*", "bad.example.org", 22, Verdict::Strange),
             ("node?", "node10", 22, Verdict::Strange),
             ("[*]:2222", "node1", 2222, Verdict::Known),
             (hashed, "node1", 22, Verdict::Known),
@@ -163,11 +145,7 @@ mod tests {
             ("@revoked node1", "node1", 22, Verdict::Revoked),
             ("@cert-authority node1", "node1", 22, Verdict::Strange),
         ] {
-            assert_eq!(
-                judge(hosts, host, port),
-                expected,
-                "{hosts} for {host} {port}"
-            );
+            assert_eq!(judge(hosts, host, port), expected, "{hosts} for {host} {port}");
         }
     }
 
@@ -183,9 +161,6 @@ mod tests {
     fn a_bad_line_is_named() {
         let error = KnownHosts::parse(&["# fine".into(), "node1 ssh-ed25519 AAAA".into()]);
         let error = error.map(|_| ()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "line 2 of the known hosts cannot be read"
-        );
+        assert_eq!(error.to_string(), "line 2 of the known hosts cannot be read");
     }
 }

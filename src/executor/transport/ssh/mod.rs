@@ -67,9 +67,7 @@ pub enum SshError {
     #[error("the private key cannot be read: expected an OpenSSH or PEM key without a passphrase")]
     Key(#[source] russh::keys::Error),
     /// The private key is of a kind that is not supported.
-    #[error(
-        "the private key is {0}, which is not supported: make one with `ssh-keygen -t ed25519`"
-    )]
+    #[error("the private key is {0}, which is not supported: make one with `ssh-keygen -t ed25519`")]
     KeyKind(String),
     /// A line of the known hosts cannot be read.
     #[error("line {line} of the known hosts cannot be read")]
@@ -113,10 +111,7 @@ impl Ssh {
             pin_first_contact: options.pin_first_contact,
             pins: Mutex::new(read_pins(&options.pins)?),
         };
-        Ok(Self {
-            login: Arc::new(login),
-            nodes: Mutex::default(),
-        })
+        Ok(Self { login: Arc::new(login), nodes: Mutex::default() })
     }
 
     /// The pinned host keys, given ones and those accepted at first contact since, for the caller
@@ -124,9 +119,7 @@ impl Ssh {
     pub fn pins(&self) -> HashMap<String, String> {
         let pins = self.login.pins.lock();
         let line = |key: &PublicKey| key.to_openssh().unwrap_or_default();
-        pins.iter()
-            .map(|(host, key)| (host.clone(), line(key)))
-            .collect()
+        pins.iter().map(|(host, key)| (host.clone(), line(key))).collect()
     }
 
     fn node(&self, host: &str) -> Arc<Node> {
@@ -138,11 +131,7 @@ impl Ssh {
                 slot: tokio::sync::Mutex::default(),
             })
         };
-        self.nodes
-            .lock()
-            .entry(host.into())
-            .or_insert_with(new)
-            .clone()
+        self.nodes.lock().entry(host.into()).or_insert_with(new).clone()
     }
 }
 
@@ -153,10 +142,7 @@ impl Transport for Ssh {
         let script = Script::new(batch).map_err(|cause| node.unreached(cause))?;
         let lane = timeout(batch.deadline, node.lanes.clone().acquire_owned()).await;
         let Ok(Ok(lane)) = lane else {
-            return Err(node.unreached(format!(
-                "all {LANES} lanes to it were busy for {:?}",
-                batch.deadline
-            )));
+            return Err(node.unreached(format!("all {LANES} lanes to it were busy for {:?}", batch.deadline)));
         };
         // A task of its own: who gives up waiting must neither leave an open channel behind nor
         // free the lane while the node is still at work.
@@ -166,8 +152,7 @@ impl Transport for Ssh {
             drop(lane);
             result
         });
-        work.await
-            .unwrap_or_else(|error| Err(node.unknown(error.to_string())))
+        work.await.unwrap_or_else(|error| Err(node.unknown(error.to_string())))
     }
 }
 
@@ -199,9 +184,7 @@ impl Node {
 
     /// A channel on the kept connection. A node that refuses one, or whose connection turns out to
     /// be dead, gets one more try on a new connection: nothing was sent yet.
-    async fn channel(
-        &self,
-    ) -> Result<(Arc<Connection>, russh::Channel<russh::client::Msg>), TransportError> {
+    async fn channel(&self) -> Result<(Arc<Connection>, russh::Channel<russh::client::Msg>), TransportError> {
         let mut refused: Option<(Arc<Connection>, String)> = None;
         for _ in 0..2 {
             let connection = self.connection(refused.as_ref().map(|(c, _)| c)).await?;
@@ -215,15 +198,11 @@ impl Node {
     }
 
     /// The kept connection, or a new one if there is none or it is the one `not` to be used.
-    async fn connection(
-        &self,
-        not: Option<&Arc<Connection>>,
-    ) -> Result<Arc<Connection>, TransportError> {
+    async fn connection(&self, not: Option<&Arc<Connection>>) -> Result<Arc<Connection>, TransportError> {
         let asked = Instant::now();
         let mut slot = self.slot.lock().await;
-        let usable = |c: &&Arc<Connection>| {
-            !c.is_closed() && not.is_none_or(|refused| !Arc::ptr_eq(c, refused))
-        };
+        let usable =
+            |c: &&Arc<Connection>| !c.is_closed() && not.is_none_or(|refused| !Arc::ptr_eq(c, refused));
         if let Some(connection) = slot.open.as_ref().filter(usable) {
             return Ok(connection.clone());
         }
@@ -256,29 +235,27 @@ impl Node {
                 match exit.code {
                     // What `timeout` ends with, after its first signal or its second.
                     124 | connection::KILLED => {
-                        Err(self
-                            .unknown("it was ended there, since its deadline has passed".into()))
+                        Err(self.unknown("it was ended there, since its deadline has passed".into()))
                     }
                     code if exit.whole && !script.has_begun(&exit.stdout) => {
                         let said = String::from_utf8_lossy(&exit.stderr);
                         Err(self.unreached(self.login.not_begun(&self.host, code, said.trim())))
                     }
-                    code => Err(self.unknown(format!(
-                        "the answer broke off, and the shell there ended with {code}"
-                    ))),
+                    code => {
+                        Err(self
+                            .unknown(format!("the answer broke off, and the shell there ended with {code}")))
+                    }
                 }
             }
             Ending::Refused => Err(self.unreached(
-                "sshd refused to run a command: check ForceCommand and the login shell of the user"
-                    .into(),
+                "sshd refused to run a command: check ForceCommand and the login shell of the user".into(),
             )),
             Ending::Lost => {
                 Err(self.unknown("the connection was closed before the answer was complete".into()))
             }
-            Ending::TooMuch => Err(self.unknown(format!(
-                "it answered with more than {} MiB",
-                connection::MAX_OUTPUT >> 20
-            ))),
+            Ending::TooMuch => {
+                Err(self.unknown(format!("it answered with more than {} MiB", connection::MAX_OUTPUT >> 20)))
+            }
             Ending::Silent => Err(self.unknown("the deadline has passed".into())),
         }
     }
@@ -297,10 +274,7 @@ impl Node {
 fn read_pins(pins: &HashMap<String, String>) -> Result<HashMap<String, PublicKey>, SshError> {
     let read = |(host, line): (&String, &String)| match PublicKey::from_openssh(line.trim()) {
         Ok(key) => Ok((host.clone(), key)),
-        Err(source) => Err(SshError::Pin {
-            host: host.clone(),
-            source,
-        }),
+        Err(source) => Err(SshError::Pin { host: host.clone(), source }),
     };
     pins.iter().map(read).collect()
 }

@@ -58,10 +58,7 @@ impl Server {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 shared.connections.fetch_add(1, Ordering::SeqCst);
-                let shell = Shell {
-                    seen: shared.clone(),
-                    channels: HashMap::new(),
-                };
+                let shell = Shell { seen: shared.clone(), channels: HashMap::new() };
                 let session = server::run_stream(config.clone(), stream, shell);
                 if let Ok(session) = session.await {
                     shared.sessions.lock().push(session.handle());
@@ -77,12 +74,7 @@ impl Server {
             user: "root".into(),
             port: self.port,
             sudo: false,
-            key: KeyPem(
-                key(USER_KEY)
-                    .to_openssh(LineEnding::LF)
-                    .unwrap()
-                    .to_string(),
-            ),
+            key: KeyPem(key(USER_KEY).to_openssh(LineEnding::LF).unwrap().to_string()),
             known_hosts: vec![format!("[127.0.0.1]:{} {}", self.port, public(HOST_KEY))],
             pin_first_contact: false,
             pins: HashMap::new(),
@@ -137,10 +129,7 @@ impl server::Handler for Shell {
     ) -> Result<(), Self::Error> {
         let one_less = |n: usize| n.checked_sub(1);
         let refuse = &self.seen.refuse;
-        if refuse
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less)
-            .is_ok()
-        {
+        if refuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         }
@@ -182,11 +171,8 @@ async fn serve(channel: Channel<Msg>, command: String, seen: Arc<Seen>) {
         shell.env("PATH", path);
     }
     let mut child = shell.spawn().unwrap();
-    let (mut stdin, mut stdout, mut stderr) = (
-        child.stdin.take(),
-        child.stdout.take().unwrap(),
-        child.stderr.take().unwrap(),
-    );
+    let (mut stdin, mut stdout, mut stderr) =
+        (child.stdin.take(), child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let (mut asked, answer) = channel.split();
     let feeding = async {
         while let Some(message) = asked.wait().await {
@@ -295,18 +281,11 @@ async fn streams_and_exit_codes_are_told_apart_and_the_first_failure_ends_it() {
         Step::always(say("never")),
     ];
     let outputs = run(&server.ssh(), steps).await.unwrap();
-    let output = |exit, stdout: &str, stderr: &str| Output {
-        exit,
-        stdout: stdout.into(),
-        stderr: stderr.into(),
-    };
+    let output =
+        |exit, stdout: &str, stderr: &str| Output { exit, stdout: stdout.into(), stderr: stderr.into() };
     assert_eq!(
         outputs,
-        [
-            output(0, "out", "err"),
-            output(0, "\u{fffd}\n\n", ""),
-            output(7, "two\n", "why\n"),
-        ]
+        [output(0, "out", "err"), output(0, "\u{fffd}\n\n", ""), output(7, "two\n", "why\n"),]
     );
 }
 
@@ -323,21 +302,9 @@ async fn guards_look_first_and_what_they_print_is_dropped() {
         Step::always(say("f")),
     ];
     let outputs = run(&server.ssh(), steps).await.unwrap();
-    let seen: Vec<_> = outputs
-        .iter()
-        .map(|o| (o.exit, o.stdout.as_str(), o.stderr.as_str()))
-        .collect();
+    let seen: Vec<_> = outputs.iter().map(|o| (o.exit, o.stdout.as_str(), o.stderr.as_str())).collect();
     let missing = "cannot run the check no-such-program\n";
-    assert_eq!(
-        seen,
-        [
-            (0, "", ""),
-            (0, "b", ""),
-            (0, "c", ""),
-            (0, "", ""),
-            (127, "", missing)
-        ]
-    );
+    assert_eq!(seen, [(0, "", ""), (0, "b", ""), (0, "c", ""), (0, "", ""), (127, "", missing)]);
 }
 
 #[tokio::test]
@@ -351,6 +318,35 @@ async fn words_of_a_command_are_never_syntax() {
         let result = run(&server.ssh(), vec![Step::always(Argv::new(words))]).await;
         assert_ne!(unreached(result), "");
     }
+}
+
+#[tokio::test]
+async fn batches_under_one_lock_run_one_after_the_other() {
+    let server = Server::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let name = format!("test-{}", uuid::Uuid::new_v4().simple());
+    // Fails when another one is inside; a daemon that stays behind must not keep the lock.
+    let inside = Argv::script(
+        "inside",
+        r#"mkdir "$1" && sleep 0.05 && rmdir "$1"; code=$?; sleep 8 >/dev/null 2>&1 & exit $code"#,
+        [dir.path().join("inside").to_str().unwrap()],
+    );
+    let batch = Batch::one(inside, LOOK_DEADLINE).locked(&name);
+    // Two processes of ours, each with its own connection.
+    let (one, two) = (server.ssh(), server.ssh());
+    let started = Instant::now();
+    let batches = [&one, &two, &one, &two].map(|ssh| ssh.run("127.0.0.1", &batch));
+    for result in futures::future::join_all(batches).await {
+        assert!(result.unwrap().outputs[0].ok());
+    }
+    assert!(started.elapsed() < Duration::from_secs(6));
+    for dir in ["/run", "/tmp"] {
+        let _ = std::fs::remove_file(format!("{dir}/bricklayer-{name}.lock"));
+    }
+
+    let wrong = Batch::one(say("x"), LOOK_DEADLINE).locked("../x");
+    let cause = unreached(one.run("127.0.0.1", &wrong).await.map(|reply| reply.outputs));
+    assert!(cause.contains("no name of a lock"), "{cause}");
 }
 
 #[tokio::test]
@@ -456,11 +452,7 @@ async fn sudo_runs_the_whole_batch() {
         std::fs::write(&sudo, text).unwrap();
         std::fs::set_permissions(&sudo, PermissionsExt::from_mode(0o755)).unwrap();
     };
-    let ssh = Ssh::new(SshOptions {
-        sudo: true,
-        ..server.options()
-    })
-    .unwrap();
+    let ssh = Ssh::new(SshOptions { sudo: true, ..server.options() }).unwrap();
     let who = || vec![Step::unless(sh("[ -z \"$ROOT\" ]"), sh("echo $ROOT"))];
 
     install("#!/bin/sh\n[ \"$1\" = -n ] || exit 9\nshift\nROOT=yes exec \"$@\"\n");
@@ -469,10 +461,7 @@ async fn sudo_runs_the_whole_batch() {
 
     install("#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n");
     let cause = unreached(run(&ssh, who()).await);
-    assert!(
-        cause.contains("a password is required") && cause.contains("NOPASSWD"),
-        "{cause}"
-    );
+    assert!(cause.contains("a password is required") && cause.contains("NOPASSWD"), "{cause}");
 }
 
 #[tokio::test]
@@ -480,40 +469,23 @@ async fn host_keys_are_checked() {
     let server = Server::start().await;
     let step = || vec![Step::always(say("x"))];
     let with = |known_hosts: Vec<String>, pins: HashMap<String, String>, pin_first_contact| {
-        Ssh::new(SshOptions {
-            known_hosts,
-            pins,
-            pin_first_contact,
-            ..server.options()
-        })
-        .unwrap()
+        Ssh::new(SshOptions { known_hosts, pins, pin_first_contact, ..server.options() }).unwrap()
     };
     let pin = |seed| HashMap::from([("127.0.0.1".to_owned(), public(seed))]);
     let (right, wrong) = (public(HOST_KEY), public(9));
 
     let cause = unreached(run(&with(vec![], HashMap::new(), false), step()).await);
-    assert!(
-        cause.contains("not among the known hosts") && cause.contains("PinFirstContact"),
-        "{cause}"
-    );
+    assert!(cause.contains("not among the known hosts") && cause.contains("PinFirstContact"), "{cause}");
 
     let known = vec![format!("127.0.0.1 {wrong}")];
     let cause = unreached(run(&with(known.clone(), HashMap::new(), true), step()).await);
     assert!(cause.contains("not the known one"), "{cause}");
     let known = vec![known[0].clone(), format!("127.* {right}")];
-    assert!(
-        run(&with(known, HashMap::new(), false), step())
-            .await
-            .is_ok()
-    );
+    assert!(run(&with(known, HashMap::new(), false), step()).await.is_ok());
 
     let cause = unreached(run(&with(vec![], pin(9), true), step()).await);
     assert!(cause.contains("has changed"), "{cause}");
-    assert!(
-        run(&with(vec![], pin(HOST_KEY), false), step())
-            .await
-            .is_ok()
-    );
+    assert!(run(&with(vec![], pin(HOST_KEY), false), step()).await.is_ok());
 
     let ssh = with(vec![], HashMap::new(), true);
     assert_eq!(ssh.pins(), HashMap::new());
@@ -526,25 +498,14 @@ async fn who_is_refused_or_finds_nobody_is_told_what_to_do() {
     let server = Server::start().await;
     let step = || vec![Step::always(say("x"))];
     let stranger = KeyPem(key(5).to_openssh(LineEnding::LF).unwrap().to_string());
-    let ssh = Ssh::new(SshOptions {
-        key: stranger,
-        ..server.options()
-    })
-    .unwrap();
+    let ssh = Ssh::new(SshOptions { key: stranger, ..server.options() }).unwrap();
     let cause = unreached(run(&ssh, step()).await);
-    assert!(
-        cause.contains("authorized_keys of root") && cause.contains(&public(5)),
-        "{cause}"
-    );
+    assert!(cause.contains("authorized_keys of root") && cause.contains(&public(5)), "{cause}");
 
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     drop(taken);
-    let ssh = Ssh::new(SshOptions {
-        port,
-        ..server.options()
-    })
-    .unwrap();
+    let ssh = Ssh::new(SshOptions { port, ..server.options() }).unwrap();
     let cause = unreached(run(&ssh, step()).await);
     assert!(cause.contains("is sshd running"), "{cause}");
 }
@@ -556,10 +517,7 @@ async fn many_batches_share_one_connection_and_eight_lanes() {
     let batches = (0..24).map(|n| {
         let ssh = ssh.clone();
         async move {
-            let steps = vec![
-                Step::always(sh("sleep 0.1")),
-                Step::always(say(&n.to_string())),
-            ];
+            let steps = vec![Step::always(sh("sleep 0.1")), Step::always(say(&n.to_string()))];
             run(&ssh, steps).await.unwrap()[1].stdout == n.to_string()
         }
     });
@@ -606,21 +564,12 @@ fn bad_options_are_refused_and_the_key_stays_secret() {
         key: KeyPem(key.into()),
         known_hosts: vec![],
         pin_first_contact: false,
-        pins: pins
-            .iter()
-            .map(|(host, line)| (host.to_string(), line.to_string()))
-            .collect(),
+        pins: pins.iter().map(|(host, line)| (host.to_string(), line.to_string())).collect(),
     };
     let pem = key(USER_KEY).to_openssh(LineEnding::LF).unwrap();
     assert!(Ssh::new(options(&pem, &[])).is_ok());
-    assert!(matches!(
-        Ssh::new(options("nonsense", &[])).map(|_| ()),
-        Err(SshError::Key(_))
-    ));
-    assert!(matches!(
-        Ssh::new(options(&pem, &[("n", "nonsense")])).map(|_| ()),
-        Err(SshError::Pin { .. })
-    ));
+    assert!(matches!(Ssh::new(options("nonsense", &[])).map(|_| ()), Err(SshError::Key(_))));
+    assert!(matches!(Ssh::new(options(&pem, &[("n", "nonsense")])).map(|_| ()), Err(SshError::Pin { .. })));
     let shown = format!("{:?}", options(&pem, &[]));
     assert!(shown.contains("KeyPem(..)") && !shown.contains("PRIVATE"));
 }
