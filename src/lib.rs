@@ -1,6 +1,7 @@
 //! Bricklayer: GlusterFS volumes for Kubernetes, and a drop-in Heketi server. One library, one binary.
 
 pub mod allocation;
+pub mod cli;
 pub mod controllers;
 pub mod executor;
 pub mod intent;

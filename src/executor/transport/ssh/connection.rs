@@ -111,7 +111,10 @@ impl Login {
     pub fn not_begun(&self, host: &str, code: u32, said: &str) -> String {
         let said: String = said.chars().take(1024).collect();
         let advice = match code {
-            127 => "install coreutils there (timeout, cat), and sudo if it is to be used".into(),
+            127 => {
+                "install coreutils (timeout, cat) and util-linux (flock) there, and sudo if it is to be used"
+                    .into()
+            }
             _ if self.sudo => format!(
                 "let {} use sudo without a password on {host} (NOPASSWD), or log in as root",
                 self.user

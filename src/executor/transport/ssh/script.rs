@@ -10,12 +10,13 @@ use crate::executor::{Argv, Batch, Guard, Output, Reply, Step, quoted};
 /// What every script starts with. The functions keep words of a command from being read as shell
 /// keywords or assignments. The whole is one function, so that half a script runs nothing. A guard
 /// that cannot be run answers nothing: its step fails. At the deadline the shell gets a signal: it
-/// takes everything with it that the batch has started.
+/// takes everything with it that the batch has started. The lock, if any, is open as 9 in the shell
+/// only, so that no daemon that a command starts keeps it.
 const HEAD: &str = r#"LC_ALL=C; PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; export LC_ALL PATH
 trap 'kill -KILL 0' TERM
-bl_run() { "$@"; }
+bl_run() { "$@" 9>&-; }
 bl_look() {
-"$@" >/dev/null 2>&1; bl_code=$?
+"$@" >/dev/null 2>&1 9>&-; bl_code=$?
 case $bl_code in 126|127) echo "cannot run the check $1" >&2 ;; esac
 return $bl_code
 }
@@ -23,8 +24,15 @@ bl_done() {
 printf '\n%s %s\n' "$bl_mark" "$1"; printf '\n%s %s\n' "$bl_mark" "$1" >&2
 [ "$1" = 0 ]
 }
+bl_lock() {
+bl_dir=/run; [ -w "$bl_dir" ] || bl_dir=/tmp
+exec 9>>"$bl_dir/bricklayer-$1.lock" && flock 9
+}
 bl_all() {
-printf '\n%s begin\n' "$bl_mark"; printf '\n%s begin\n' "$bl_mark" >&2
+"#;
+
+/// Says on both streams that the steps begin.
+const BEGIN: &str = r#"printf '\n%s begin\n' "$bl_mark"; printf '\n%s begin\n' "$bl_mark" >&2
 "#;
 
 /// A batch, ready to be sent.
@@ -40,6 +48,10 @@ impl Script {
     pub fn new(batch: &Batch) -> Result<Self, String> {
         let marker = Uuid::new_v4().simple().to_string();
         let mut text = format!("bl_mark={marker}\n{HEAD}");
+        if let Some(name) = &batch.lock {
+            text.push_str(&lock_text(name)?);
+        }
+        text.push_str(BEGIN);
         for step in &batch.steps {
             text.push_str(&step_text(step)?);
         }
@@ -87,6 +99,15 @@ impl Script {
         }
         Some(sections)
     }
+}
+
+/// Takes the lock, or ends the shell with what `flock` says before any step has begun.
+fn lock_text(name: &str) -> Result<String, String> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    if name.is_empty() || !name.bytes().all(allowed) {
+        return Err(format!("{name:?} is no name of a lock: letters, digits and - are allowed"));
+    }
+    Ok(format!("bl_lock {name} || exit\n"))
 }
 
 fn step_text(step: &Step) -> Result<String, String> {

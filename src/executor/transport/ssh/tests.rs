@@ -321,6 +321,35 @@ async fn words_of_a_command_are_never_syntax() {
 }
 
 #[tokio::test]
+async fn batches_under_one_lock_run_one_after_the_other() {
+    let server = Server::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let name = format!("test-{}", uuid::Uuid::new_v4().simple());
+    // Fails when another one is inside; a daemon that stays behind must not keep the lock.
+    let inside = Argv::script(
+        "inside",
+        r#"mkdir "$1" && sleep 0.05 && rmdir "$1"; code=$?; sleep 8 >/dev/null 2>&1 & exit $code"#,
+        [dir.path().join("inside").to_str().unwrap()],
+    );
+    let batch = Batch::one(inside, LOOK_DEADLINE).locked(&name);
+    // Two processes of ours, each with its own connection.
+    let (one, two) = (server.ssh(), server.ssh());
+    let started = Instant::now();
+    let batches = [&one, &two, &one, &two].map(|ssh| ssh.run("127.0.0.1", &batch));
+    for result in futures::future::join_all(batches).await {
+        assert!(result.unwrap().outputs[0].ok());
+    }
+    assert!(started.elapsed() < Duration::from_secs(6));
+    for dir in ["/run", "/tmp"] {
+        let _ = std::fs::remove_file(format!("{dir}/bricklayer-{name}.lock"));
+    }
+
+    let wrong = Batch::one(say("x"), LOOK_DEADLINE).locked("../x");
+    let cause = unreached(one.run("127.0.0.1", &wrong).await.map(|reply| reply.outputs));
+    assert!(cause.contains("no name of a lock"), "{cause}");
+}
+
+#[tokio::test]
 async fn a_batch_may_be_larger_than_an_argument_list() {
     let server = Server::start().await;
     // 4096 bricks, 100 bytes each: more than one argument of the kernel holds.

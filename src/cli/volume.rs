@@ -1,0 +1,181 @@
+//! Commands about volumes.
+
+use std::io::Write;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use ureq::http::Method;
+
+use super::wire::{Volume, Volumes, read};
+use super::{CliError, Format, Server, id, id_or_name, show};
+
+/// What a new volume should be.
+#[derive(Debug, Args)]
+pub struct Create {
+    /// Its size in GiB
+    #[arg(long, value_name = "GIB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub size: u32,
+    /// Its name [default: vol_ and its id]
+    #[arg(long, value_parser = id_or_name)]
+    pub name: Option<String>,
+    /// How its data survives the loss of a node
+    #[arg(long, value_enum, default_value_t)]
+    pub durability: Durability,
+    /// How many copies a replicated volume has
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=3))]
+    pub replica: u32,
+    /// Clusters that may hold it, tried in this order [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "ID,...", value_parser = id)]
+    pub clusters: Vec<String>,
+    /// The group that may write to it
+    #[arg(long, value_parser = clap::value_parser!(i64).range(0..2_147_483_647))]
+    pub gid: Option<i64>,
+    /// Gluster volume options, such as 'performance.cache-size 64MB'
+    #[arg(long, value_delimiter = ',', value_name = "KEY VALUE,...")]
+    pub options: Vec<String>,
+    /// Space for snapshots, as a multiple of the size: 1.5 keeps half of it again
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR", value_parser = snapshot_factor)]
+    pub snapshot_factor: f64,
+}
+
+/// How a volume survives the loss of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Durability {
+    /// It does not: one copy
+    None,
+    /// Full copies on different nodes
+    #[default]
+    Replicate,
+}
+
+/// Creates a volume, waits for it, and shows it.
+pub(super) fn create(
+    server: &Server,
+    ask: &Create,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
+    let what = match &ask.name {
+        Some(name) => format!("create volume {name}"),
+        None => format!("create a volume of {} GiB", ask.size),
+    };
+    let made = server.operate(&what, &Method::POST, "/volumes", Some(&body(ask)))?;
+    let answer = made
+        .ok_or_else(|| CliError::Strange { what: what.clone(), cause: "it ended without a volume".into() })?;
+    print(&what, &answer, format, out)
+}
+
+/// Lists all volumes.
+pub(super) fn list(server: &Server, format: Format, out: &mut dyn Write) -> Result<(), CliError> {
+    if format == Format::Json {
+        return show::json(&server.get("the list of volumes", "/volumes")?, out);
+    }
+    let volumes = all(server)?.into_iter().map(|(volume, _)| volume);
+    show::volumes(&volumes.collect::<Vec<_>>(), out)
+}
+
+/// Shows a volume.
+pub(super) fn info(
+    server: &Server,
+    volume: &str,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
+    let what = format!("volume {volume}");
+    print(&what, &find(server, volume)?, format, out)
+}
+
+/// Deletes a volume.
+pub(super) fn delete(
+    server: &Server,
+    volume: &str,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
+    let found = find(server, volume)?;
+    let found: Volume = read(&format!("volume {volume}"), &found)?;
+    let what = format!("delete volume {}", found.name);
+    let path = format!("/volumes/{}", found.id);
+    server.operate(&what, &Method::DELETE, &path, None)?;
+    match format {
+        Format::Json => show::json(&json!({ "deleted": found.id }), out),
+        Format::Table => Ok(writeln!(out, "Deleted volume {} ({})", found.name, found.id)?),
+    }
+}
+
+fn body(ask: &Create) -> Value {
+    let durability = match ask.durability {
+        Durability::None => json!({ "type": "none" }),
+        Durability::Replicate => {
+            json!({ "type": "replicate", "replicate": { "replica": ask.replica } })
+        }
+    };
+    let mut body = json!({ "size": ask.size, "durability": durability });
+    if let Some(name) = &ask.name {
+        body["name"] = json!(name);
+    }
+    if let Some(gid) = ask.gid {
+        body["gid"] = json!(gid);
+    }
+    if !ask.clusters.is_empty() {
+        body["clusters"] = json!(ask.clusters);
+    }
+    if !ask.options.is_empty() {
+        body["glustervolumeoptions"] = json!(ask.options);
+    }
+    if ask.snapshot_factor > 1.0 {
+        body["snapshot"] = json!({ "enable": true, "factor": ask.snapshot_factor });
+    }
+    body
+}
+
+fn print(what: &str, answer: &Value, format: Format, out: &mut dyn Write) -> Result<(), CliError> {
+    match format {
+        Format::Json => show::json(answer, out),
+        Format::Table => show::volume(&read(what, answer)?, out),
+    }
+}
+
+/// A volume by its id, or else by its name.
+fn find(server: &Server, wanted: &str) -> Result<Value, CliError> {
+    let what = format!("volume {wanted}");
+    if wanted.len() == 32 && id(wanted).is_ok() {
+        return server.get(&what, &format!("/volumes/{wanted}"));
+    }
+    let named = |volume: &Volume| volume.name == wanted;
+    let mut found = all(server)?.into_iter().filter(|(volume, _)| named(volume));
+    match (found.next(), found.next()) {
+        (Some((_, answer)), None) => Ok(answer),
+        (Some(_), Some(_)) => {
+            Err(CliError::Usage(format!("{what}: several clusters have a volume of this name, give its id")))
+        }
+        (None, _) => Err(CliError::Refused {
+            what,
+            status: 404,
+            text: "there is no volume of this name; `bricklayer volume list` shows all".into(),
+        }),
+    }
+}
+
+/// All volumes. One that goes away while they are read is left out.
+fn all(server: &Server) -> Result<Vec<(Volume, Value)>, CliError> {
+    let what = "the list of volumes";
+    let list: Volumes = read(what, &server.get(what, "/volumes")?)?;
+    let mut volumes = vec![];
+    for id in list.volumes {
+        let what = format!("volume {id}");
+        match server.get(&what, &format!("/volumes/{id}")) {
+            Ok(answer) => volumes.push((read(&what, &answer)?, answer)),
+            Err(CliError::Refused { status: 404, .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(volumes)
+}
+
+fn snapshot_factor(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(factor) if (1.0..=100.0).contains(&factor) => Ok(factor),
+        _ => Err("expected a number from 1 to 100".into()),
+    }
+}
