@@ -1,8 +1,11 @@
 //! Bricklayer: GlusterFS volumes for Kubernetes, and a drop-in Heketi server. One library, one binary.
 
 pub mod allocation;
+pub mod api;
+pub mod auth;
 pub mod executor;
 pub mod intent;
 pub mod resources;
+pub mod serve;
 pub mod store;
 pub mod units;

@@ -22,7 +22,7 @@ pub use device::{DeviceCapacity, GlusterDevice, GlusterDeviceSpec, GlusterDevice
 pub use node::{GlusterNode, GlusterNodeSpec, GlusterNodeStatus, Hostnames};
 pub use volume::{
     ClaimRef, Durability, DurabilityType, GlusterVolume, GlusterVolumeSpec, GlusterVolumeStatus, LastError,
-    MountInfo, Observed, OnRefusal, PlacedBrick, Placement, Sizing,
+    MountInfo, Observed, OnRefusal, PlacedBrick, Placement, Refusal, Sizing,
 };
 
 use crate::units::Id;

@@ -1,0 +1,3 @@
+//! Putting everything together: the only room that sees all others.
+
+pub mod config;
