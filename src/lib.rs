@@ -1,6 +1,8 @@
 //! Bricklayer: GlusterFS volumes for Kubernetes, and a drop-in Heketi server. One library, one binary.
 
 pub mod allocation;
+pub mod api;
+pub mod auth;
 pub mod cli;
 pub mod controllers;
 pub mod executor;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::{AskError, Intent, metadata};
+use super::{AskError, Intent, given_up, metadata};
 use crate::resources::{GlusterCluster, GlusterClusterSpec};
 use crate::units::Id;
 
@@ -45,7 +45,7 @@ pub fn in_use(intent: &Intent, name: &str) -> bool {
             .volumes
             .find(|volume| {
                 let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
-                holds(placement.map(|placement| placement.cluster.as_str()))
+                holds(placement.map(|placement| placement.cluster.as_str())) && !given_up(volume.conditions())
             })
             .is_some()
 }

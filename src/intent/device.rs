@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::{AskError, Decision, Intent, metadata};
+use super::{AskError, Decision, Intent, given_up, metadata};
 use crate::resources::{ACCEPTED, GlusterDevice, GlusterDeviceSpec, State, condition};
 use crate::store::StoreError;
 use crate::units::Id;
@@ -56,6 +56,7 @@ pub async fn delete(intent: &Intent, device: &GlusterDevice) -> Result<(), AskEr
     let holds = |volume: &crate::resources::GlusterVolume| {
         let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
         placement.is_some_and(|placement| placement.bricks.iter().any(|brick| brick.device == id))
+            && !given_up(volume.conditions())
     };
     if intent.volumes.find(holds).is_some() {
         return Err(AskError::InUse(format!("device {name} has bricks: remove their volumes first")));

@@ -86,10 +86,14 @@ pub fn progress(conditions: &[Condition]) -> Progress {
 /// Whether clients see an object: not while it is made for somebody who forgets it when it fails,
 /// not after that has failed, and not once it is on its way out.
 pub fn visible<K: Resource>(object: &K, on_refusal: OnRefusal, conditions: &[Condition]) -> bool {
-    let given_up = condition_is(conditions, FAILED);
     let was_ready = condition(conditions, READY).is_some_and(|ready| ready.reason != "Creating");
     let hidden = on_refusal == OnRefusal::Forget && !was_ready;
-    object.meta().deletion_timestamp.is_none() && !given_up && !hidden
+    object.meta().deletion_timestamp.is_none() && !given_up(conditions) && !hidden
+}
+
+/// Whether an ask has failed for good. What is kept of it is there to be read, and uses nothing.
+pub fn given_up(conditions: &[Condition]) -> bool {
+    condition_is(conditions, FAILED)
 }
 
 /// Metadata of a new object: named, labelled with its id, and kept by our finalizer.

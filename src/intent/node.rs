@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::{AskError, Decision, Intent, metadata};
+use super::{AskError, Decision, Intent, given_up, metadata};
 use crate::resources::{ACCEPTED, GlusterNode, GlusterNodeSpec, State, condition};
 use crate::store::StoreError;
 use crate::units::Id;
@@ -53,7 +53,7 @@ pub async fn set_tags(
 /// Removes a node that has no devices.
 pub async fn delete(intent: &Intent, node: &GlusterNode) -> Result<(), AskError> {
     let name = node.name_any();
-    if intent.devices.find(|device| device.spec.node == name).is_some() {
+    if intent.devices.find(|device| device.spec.node == name && !given_up(device.conditions())).is_some() {
         return Err(AskError::InUse(format!("node {name} has devices: remove them first")));
     }
     intent.store.delete::<GlusterNode>(&name, node.uid()).await?;

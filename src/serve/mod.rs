@@ -1,1 +1,3 @@
-//! Composition.
+//! Putting everything together: the only room that sees all others.
+
+pub mod config;

@@ -1,0 +1,200 @@
+//! `/devices`
+
+use http::StatusCode;
+use kube::ResourceExt;
+
+use super::Face;
+use super::answer::{self, Answer, Refused};
+use super::queue::{Job, Noun};
+use super::view;
+use super::wire::{DeviceAdd, DeviceDelete, StateChange, TagsChange};
+use super::{check, json};
+use crate::intent::{self, AskError, Decision};
+use crate::resources::{ACCEPTED, GlusterDevice, GlusterDeviceSpec, OnRefusal, State, condition, id_of};
+use crate::units::Id;
+
+/// What a change of state comes to.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// It is so already.
+    Stay,
+    /// It may be set.
+    Set,
+    /// It may not.
+    Refuse(String),
+}
+
+/// `POST /devices`: 202; the queue ends with 204 and does not tell the id of the device.
+pub async fn create(face: &Face, body: &[u8]) -> Result<Answer, Refused> {
+    let request: DeviceAdd = json::read(body)?;
+    check::device_add(&request)?;
+    let no_node = || Refused::missing("Node id does not exist");
+    let node = face.node(&request.node).await?.ok_or_else(no_node)?;
+    let path = request.name.clone();
+    let spec = GlusterDeviceSpec {
+        node: node.name_any(),
+        path: request.name,
+        state: State::Online,
+        tags: request.tags,
+        on_refusal: OnRefusal::Forget,
+        wipe: request.destroydata,
+    };
+    let id = Id::random();
+    match intent::device::create(&face.intent, id, spec).await? {
+        Decision::Accepted(_) => {
+            face.queue.put(id, Job::Make(Noun::Device));
+            Ok(answer::accepted(&id.to_string()))
+        }
+        Decision::Refused(device) => {
+            let why = condition(device.conditions(), ACCEPTED);
+            let (reason, message) = why.map_or(("", ""), |why| (&why.reason, &why.message));
+            if reason == "NodeMissing" {
+                return Err(no_node());
+            }
+            // The original finds this out on the node, after it has said 202.
+            let text = format!(
+                "Initializing device {path} failed (already initialized or contains data?): {message}"
+            );
+            let id = face.queue.add(Job::Failed(text));
+            Ok(answer::accepted(&id.to_string()))
+        }
+    }
+}
+
+/// `GET /devices/{id}`: the device with its bricks.
+pub async fn info(face: &Face, id: &str) -> Result<Answer, Refused> {
+    let device = face.device(id).await?.ok_or_else(Refused::unknown_id)?;
+    let device_id = id_of(&device);
+    let volumes = face.intent.volumes.list();
+    let mut usage = view::usage(&volumes, |brick| brick.device == device_id);
+    let taken = usage.remove(&device_id).unwrap_or_default();
+    let device = view::device(&device, taken);
+    Ok(answer::json(StatusCode::OK, &device))
+}
+
+/// `DELETE /devices/{id}`: 202 when it was given up and is empty.
+pub async fn delete(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refused> {
+    if !body.is_empty() {
+        let request: DeviceDelete = json::read(body)?;
+        if request.forceforget {
+            let text = "forgetting a device that its node cannot clean is not offered yet";
+            return Err(Refused::failed(text));
+        }
+    }
+    let device = face.device(id).await?.ok_or_else(Refused::unknown_id)?;
+    if device.spec.state != State::Failed {
+        let text = format!("device: {id} is not in failed state");
+        return Err(Refused::bad(text));
+    }
+    match intent::device::delete(&face.intent, &device).await {
+        Ok(()) => {}
+        Err(AskError::InUse(why)) => {
+            let text = format!("Unable to delete device [{id}] because it contains bricks");
+            return Err(Refused::conflict(text).because(why));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    face.seen_going(&face.intent.devices, &device).await;
+    let job = Job::Delete(Noun::Device, device.name_any(), device.uid());
+    Ok(answer::accepted(&face.queue.add(job).to_string()))
+}
+
+/// `POST /devices/{id}/state`: 202; the queue tells whether the change was allowed.
+pub async fn set_state(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refused> {
+    let request: StateChange = json::read(body)?;
+    let wanted = check::state_change(&request)?;
+    let device = face.device(id).await?.ok_or_else(Refused::unknown_id)?;
+    if wanted == State::Failed && face.volumes.is_full() {
+        return Err(Refused::busy());
+    }
+    let holds = |volume: &_| view::has_bricks_on(volume, id_of(&device));
+    let used = face.intent.volumes.find(holds).is_some();
+    let job = match step(&device, wanted, used) {
+        Step::Stay => Job::Done,
+        Step::Refuse(text) => Job::Failed(text),
+        Step::Set => {
+            put_state(face, &device, wanted).await?;
+            Job::Done
+        }
+    };
+    Ok(answer::accepted(&face.queue.add(job).to_string()))
+}
+
+/// `POST /devices/{id}/tags`: 200 with the marks that it has then.
+pub async fn set_tags(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refused> {
+    let request: TagsChange = json::read(body)?;
+    let change = check::tags_change(&request)?;
+    let device = face.device(id).await?.ok_or_else(Refused::unknown_id)?;
+    let name = device.name_any();
+    let tags =
+        intent::device::set_tags(&face.intent, &name, |had| check::changed_tags(had, change, &request.tags));
+    let tags = tags.await?;
+    let seen = |seen: Option<&GlusterDevice>| seen.is_none_or(|device| device.spec.tags == tags);
+    face.seen(&face.intent.devices, &name, seen).await;
+    Ok(answer::json(StatusCode::OK, &tags))
+}
+
+/// Heketi's rules for the states of a device. Moving bricks elsewhere is not offered yet, so only an
+/// empty one can be given up.
+fn step(device: &GlusterDevice, wanted: State, used: bool) -> Step {
+    let id = id_of(device);
+    match (device.spec.state, wanted) {
+        (State::Online, State::Failed) => {
+            Step::Refuse(format!("Device must be offline before remove operation is performed, device:{id}"))
+        }
+        (State::Offline, State::Failed) if used => Step::Refuse(format!(
+            "Unable to delete device [{id}] as it has bricks: moving bricks to other devices is not offered yet"
+        )),
+        (State::Failed, State::Online) => {
+            Step::Refuse("Cannot move a failed/removed device to online state".into())
+        }
+        (now, wanted) if now == wanted => Step::Stay,
+        _ => Step::Set,
+    }
+}
+
+async fn put_state(face: &Face, device: &GlusterDevice, state: State) -> Result<(), Refused> {
+    let name = device.name_any();
+    intent::device::set_state(&face.intent, &name, state).await?;
+    let seen = |seen: Option<&GlusterDevice>| seen.is_none_or(|device| device.spec.state == state);
+    face.seen(&face.intent.devices, &name, seen).await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_of_a_device() {
+        let spec = GlusterDeviceSpec {
+            node: "n".into(),
+            path: "/dev/sdb".into(),
+            state: State::Online,
+            tags: Default::default(),
+            on_refusal: OnRefusal::Retry,
+            wipe: false,
+        };
+        let mut device = GlusterDevice::new(&"1".repeat(32), spec);
+        let mut try_all = |from, wanted, used| {
+            device.spec.state = from;
+            match step(&device, wanted, used) {
+                Step::Refuse(text) => text.split([':', '[']).next().unwrap().to_owned(),
+                other => format!("{other:?}"),
+            }
+        };
+        use State::{Failed, Offline, Online};
+        assert_eq!(try_all(Online, Online, true), "Stay");
+        assert_eq!(try_all(Online, Offline, true), "Set");
+        assert_eq!(
+            try_all(Online, Failed, false),
+            "Device must be offline before remove operation is performed, device"
+        );
+        assert_eq!(try_all(Offline, Online, true), "Set");
+        assert_eq!(try_all(Offline, Failed, false), "Set");
+        assert_eq!(try_all(Offline, Failed, true), "Unable to delete device ");
+        assert_eq!(try_all(Failed, Online, false), "Cannot move a failed/removed device to online state");
+        assert_eq!(try_all(Failed, Offline, true), "Set");
+        assert_eq!(try_all(Failed, Failed, true), "Stay");
+    }
+}

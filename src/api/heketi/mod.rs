@@ -1,0 +1,202 @@
+//! Heketi's REST interface, so that its clients work against us as they are. Paths, statuses, texts
+//! and shapes are Heketi's; no Heketi word leaves this folder.
+//!
+//! A request goes the way that it goes in Heketi: the path is cleaned, `/hello` is open, the token is
+//! checked, then the route is looked up.
+
+mod answer;
+mod check;
+mod cluster;
+mod device;
+mod find;
+mod json;
+mod node;
+mod queue;
+mod refusal;
+mod route;
+mod view;
+mod volume;
+mod volume_index;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{Method, StatusCode};
+use http_body_util::BodyExt;
+
+use crate::auth::{self, Keys};
+use crate::intent::Intent;
+use crate::resources::{Limits, TransportSpec};
+use answer::{Answer, Refused};
+use queue::Queue;
+use route::{Route, Target};
+use volume_index::VolumeIndex;
+
+/// Largest body of a request in bytes; Heketi has no limit, its clients send a few KiB.
+const MAX_BODY: usize = 1 << 20;
+
+/// How much of a body that is too large is still read, so that its sender gets to see the answer.
+const MAX_DRAINED: usize = 32 << 20;
+
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How the face is set up.
+#[derive(Clone, Debug)]
+pub struct HeketiOptions {
+    /// The keys of tokens; without them everybody may do everything.
+    pub auth: Option<Keys>,
+    /// How the nodes of new clusters are reached.
+    pub transport: TransportSpec,
+    /// The limits of new clusters.
+    pub limits: Limits,
+    /// How many volumes may be made or deleted at a time.
+    pub max_inflight: usize,
+    /// Options set before those of a request, separated by commas.
+    pub pre_request_volume_options: String,
+    /// Options set after those of a request, separated by commas.
+    pub post_request_volume_options: String,
+}
+
+/// What all handlers share.
+struct Face {
+    intent: Intent,
+    options: HeketiOptions,
+    queue: Queue,
+    volumes: Arc<VolumeIndex>,
+}
+
+/// A service that answers Heketi's clients.
+pub fn router(intent: Intent, options: HeketiOptions) -> Router {
+    let index = VolumeIndex::new(intent.volumes.clone(), options.max_inflight);
+    let face = Face { intent, options, queue: Queue::default(), volumes: Arc::new(index) };
+    Router::new().fallback(serve).with_state(Arc::new(face))
+}
+
+/// Answers one request. A client that hangs up does not stop what it has asked for, and a panic ends
+/// no more than its request.
+async fn serve(State(face): State<Arc<Face>>, request: Request) -> Answer {
+    match tokio::spawn(answered(face, request)).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            tracing::error!(%error, "a request was not answered");
+            Refused::failed("internal error: see the server's log").into()
+        }
+    }
+}
+
+async fn answered(face: Arc<Face>, request: Request) -> Answer {
+    let (parts, body) = request.into_parts();
+    let Some(path) = route::decoded(parts.uri.path()) else {
+        return Refused::bad("Bad Request").into();
+    };
+    let clean = route::cleaned(&path);
+    if clean != path {
+        return answer::moved(&with_query(&clean, &parts), false);
+    }
+    if path == "/hello" && parts.method == Method::GET {
+        return answer::hello();
+    }
+    let done = match authorized(&face, &parts, &path) {
+        Ok(()) => routed(&face, &parts, &path, body).await,
+        Err(refused) => Err(refused),
+    };
+    done.unwrap_or_else(Answer::from)
+}
+
+fn authorized(face: &Face, parts: &Parts, path: &str) -> Result<(), Refused> {
+    let Some(keys) = &face.options.auth else {
+        return Ok(());
+    };
+    let header = parts.headers.get(AUTHORIZATION).map(|value| value.as_bytes());
+    let now = jiff::Timestamp::now().as_second();
+    match auth::heketi_jwt::check(header, parts.method.as_str(), path, keys, now) {
+        Ok(_) => Ok(()),
+        Err(refusal) => {
+            let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::UNAUTHORIZED);
+            Err(Refused::new(status, refusal.text))
+        }
+    }
+}
+
+async fn routed(face: &Face, parts: &Parts, path: &str, body: Body) -> Result<Answer, Refused> {
+    match route::find(&parts.method, path) {
+        Route::Known(target) => handled(face, parts, target, body).await,
+        Route::Slash => {
+            let bare = path.trim_end_matches('/');
+            let page = parts.method == Method::GET;
+            Ok(answer::moved(&with_query(bare, parts), page))
+        }
+        Route::WrongMethod => Ok(answer::empty(StatusCode::METHOD_NOT_ALLOWED)),
+        Route::Unknown => Err(Refused::missing("Invalid path or request")),
+    }
+}
+
+async fn handled(face: &Face, parts: &Parts, target: Target, body: Body) -> Result<Answer, Refused> {
+    // A body is read where it says something: Python's client sends one with every request.
+    let post = parts.method == Method::POST;
+    let delete = parts.method == Method::DELETE;
+    match target {
+        Target::Clusters if post => cluster::create(face, &received(body).await?).await,
+        Target::Clusters => cluster::list(face).await,
+        Target::Cluster(id) if delete => cluster::delete(face, &id).await,
+        Target::Cluster(id) => cluster::info(face, &id).await,
+        Target::ClusterFlags(id) => cluster::set_flags(face, &id, &received(body).await?).await,
+        Target::Nodes => node::create(face, &received(body).await?).await,
+        Target::Node(id) if delete => node::delete(face, &id).await,
+        Target::Node(id) => node::info(face, &id).await,
+        Target::NodeState(id) => node::set_state(face, &id, &received(body).await?).await,
+        Target::NodeTags(id) => node::set_tags(face, &id, &received(body).await?).await,
+        Target::Devices => device::create(face, &received(body).await?).await,
+        Target::Device(id) if delete => device::delete(face, &id, &received(body).await?).await,
+        Target::Device(id) => device::info(face, &id).await,
+        Target::DeviceState(id) => device::set_state(face, &id, &received(body).await?).await,
+        Target::DeviceTags(id) => device::set_tags(face, &id, &received(body).await?).await,
+        Target::Volumes if post => volume::create(face, &received(body).await?).await,
+        Target::Volumes => volume::list(face).await,
+        Target::Volume(id) if delete => volume::delete(face, &id).await,
+        Target::Volume(id) => volume::info(face, &id).await,
+        Target::Queue(id) => queue::get(face, &id).await,
+    }
+}
+
+/// The whole body, if it is not too large and arrives in time.
+async fn received(mut body: Body) -> Result<Bytes, Refused> {
+    let read = async {
+        let (mut kept, mut size) = (Vec::new(), 0usize);
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { break };
+            let Some(data) = frame.data_ref() else { continue };
+            size = size.saturating_add(data.len());
+            if size <= MAX_BODY {
+                kept.extend_from_slice(data);
+            } else if size > MAX_DRAINED {
+                break;
+            }
+        }
+        (kept, size)
+    };
+    match tokio::time::timeout(BODY_TIMEOUT, read).await {
+        Ok((kept, size)) if size <= MAX_BODY => Ok(kept.into()),
+        Ok(_) => Err(Refused::unparsable()),
+        Err(_) => {
+            let text = "the request did not arrive in time";
+            Err(Refused::new(StatusCode::REQUEST_TIMEOUT, text))
+        }
+    }
+}
+
+fn with_query(path: &str, parts: &Parts) -> String {
+    let path = route::encoded(path);
+    match parts.uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    }
+}

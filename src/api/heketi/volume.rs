@@ -1,0 +1,232 @@
+//! `/volumes`
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use kube::ResourceExt;
+
+use super::Face;
+use super::answer::{self, Answer, Refused};
+use super::check::{self, Safety};
+use super::json;
+use super::queue::{Job, Noun};
+use super::refusal;
+use super::view::{self, ECHO, sees_cluster, sees_node, sees_volume};
+use super::wire::{VolumeCreate, VolumeEcho, VolumeList};
+use crate::intent::volume::VolumeAsk;
+use crate::intent::{self, Decision, given_up};
+use crate::resources::{Durability, DurabilityType, GlusterVolumeSpec, OnRefusal, Sizing, id_of};
+use crate::units::{Bytes, GIB, Id};
+
+/// Larger volumes are asked for as if they had this size: no cluster has room for either.
+const MAX_GIB: u64 = (1 << 33) - 1;
+
+/// The volume that holds Heketi's own database is not deleted by its clients.
+const DATABASE_VOLUME: &str = "heketidbstorage";
+
+/// Options that Heketi itself understands, and the values of those that change nothing.
+const READ_OPTIONS: [(&str, &[&str]); 3] = [
+    ("user.heketi.arbiter", &["0", "f", "F", "FALSE", "false", "False"]),
+    ("user.heketi.zone-checking", &["none"]),
+    ("user.heketi.device-tag-match", &[]),
+];
+
+/// `GET /volumes`: ids in ascending order.
+pub async fn list(face: &Face) -> Result<Answer, Refused> {
+    let volumes = face.intent.volumes.list();
+    let seen = volumes.iter().map(AsRef::as_ref).filter(|v| sees_volume(v));
+    let list = VolumeList { volumes: view::ids(seen) };
+    Ok(answer::json(StatusCode::OK, &list))
+}
+
+/// `GET /volumes/{id}`
+pub async fn info(face: &Face, id: &str) -> Result<Answer, Refused> {
+    let volume = face.volume(id).await?.ok_or_else(Refused::unknown_id)?;
+    let cluster = view::cluster_of(&volume).cloned().unwrap_or_default();
+    let mut nodes = face.intent.nodes.list();
+    nodes.retain(|node| node.spec.cluster == cluster && sees_node(node));
+    nodes.sort_unstable_by_key(|node| id_of(node.as_ref()));
+    let hosts = nodes.iter().map(|node| node.spec.storage_host().to_owned());
+    let volume = view::volume(&volume, face.cluster_id(&cluster), hosts.collect());
+    Ok(answer::json(StatusCode::OK, &volume))
+}
+
+/// `POST /volumes`: 202 when it has its place. What cannot be placed is refused with 500, as Heketi
+/// does, and leaves nothing behind.
+pub async fn create(face: &Face, body: &[u8]) -> Result<Answer, Refused> {
+    let request: VolumeCreate = json::read(body)?;
+    let safety = check::volume_create(&request)?;
+    let clusters = chosen_clusters(face, &request).await?;
+    check_size(face, &request)?;
+    let id = Id::random();
+    let name = id.to_string();
+    let Some(_slot) = face.volumes.slot(&name) else {
+        return Err(Refused::busy());
+    };
+    let ask = ask(face, id, request, safety, clusters)?;
+    let volume_name = ask.spec.name.clone().unwrap_or_else(|| format!("vol_{id}"));
+    match intent::volume::create(&face.intent, ask).await? {
+        Decision::Accepted(_) => {
+            face.queue.put(id, Job::Make(Noun::Volume));
+            Ok(answer::accepted(&name))
+        }
+        Decision::Refused(volume) => {
+            let refusals = volume.status.as_ref().map(|status| &status.refusals);
+            let refusals = refusals.map_or(&[][..], Vec::as_slice);
+            Err(refusal::told(refusals, &volume_name))
+        }
+    }
+}
+
+/// `DELETE /volumes/{id}`: 202; the queue ends with 204 when nothing of it is left on the nodes.
+pub async fn delete(face: &Face, id: &str) -> Result<Answer, Refused> {
+    let volume = face.any_volume(id).await?.ok_or_else(Refused::unknown_id)?;
+    if given_up(volume.conditions()) {
+        return Err(Refused::unknown_id());
+    }
+    if !sees_volume(&volume) {
+        let text = "Failed to set up volume delete: The target exists, contains other items, or is in use.";
+        return Err(Refused::failed(text));
+    }
+    if volume.volume_name() == DATABASE_VOLUME {
+        let text = "Cannot delete volume containing the Heketi database";
+        return Err(Refused::conflict(text));
+    }
+    let name = volume.name_any();
+    let Some(_slot) = face.volumes.slot(&name) else {
+        return Err(Refused::busy());
+    };
+    intent::volume::delete(&face.intent, &name, volume.uid()).await?;
+    face.seen_going(&face.intent.volumes, &volume).await;
+    let job = Job::Delete(Noun::Volume, name, volume.uid());
+    Ok(answer::accepted(&face.queue.add(job).to_string()))
+}
+
+/// The object names of the clusters that were asked for, in their order; none when any will do.
+async fn chosen_clusters(face: &Face, request: &VolumeCreate) -> Result<Vec<String>, Refused> {
+    let clusters = &face.intent.clusters;
+    if request.clusters.is_empty() && clusters.find(sees_cluster).is_none() {
+        return Err(Refused::bad("No clusters configured"));
+    }
+    let mut names = Vec::with_capacity(request.clusters.len());
+    for id in &request.clusters {
+        let unknown = || Refused::bad(format!("Cluster id {id} not found"));
+        let cluster = face.cluster(id).await?.ok_or_else(unknown)?;
+        names.push(cluster.name_any());
+    }
+    Ok(names)
+}
+
+fn check_size(face: &Face, request: &VolumeCreate) -> Result<(), Refused> {
+    let smallest = face.options.limits.brick_min;
+    if gib(request.size) < smallest {
+        return Err(Refused::bad(format!(
+            "Requested volume size ({} GB) is smaller than the minimum supported volume size ({})",
+            request.size,
+            smallest.kib()
+        )));
+    }
+    Ok(())
+}
+
+fn gib(size: i64) -> Bytes {
+    Bytes(u64::try_from(size).unwrap_or(0).min(MAX_GIB) * GIB)
+}
+
+/// What is written down: the wish, and what answers echo of the request.
+fn ask(
+    face: &Face,
+    id: Id,
+    request: VolumeCreate,
+    safety: Safety,
+    clusters: Vec<String>,
+) -> Result<VolumeAsk, Refused> {
+    let not_offered = |what: &str| {
+        let text = format!("Failed to allocate new volume: {what} is not offered yet");
+        Refused::failed(text)
+    };
+    let durability = match safety {
+        Safety::None => Durability { type_: DurabilityType::None, replicas: None },
+        Safety::Replicate(replicas) => {
+            Durability { type_: DurabilityType::Replicate, replicas: Some(replicas) }
+        }
+        Safety::Disperse => return Err(not_offered("disperse")),
+    };
+    if request.block {
+        return Err(not_offered("hosting block volumes"));
+    }
+    let options = &face.options;
+    let listed = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
+    let mut all = listed(&options.pre_request_volume_options);
+    all.extend(request.glustervolumeoptions);
+    all.extend(listed(&options.post_request_volume_options));
+    let set: Vec<String> = all.iter().filter(|o| !o.trim().is_empty()).cloned().collect();
+    if let Some(name) = set.iter().find_map(|option| unknown_wish(option)) {
+        return Err(not_offered(name));
+    }
+    let snapshot = &request.snapshot;
+    let snapshot_factor = if snapshot.enable { snapshot.factor } else { 1.0 };
+    let echo = VolumeEcho {
+        durability: request.durability,
+        snapshot: request.snapshot,
+        glustervolumeoptions: all,
+        clusters: request.clusters,
+    };
+    let echo = serde_json::to_string(&echo).map_err(|error| Refused::failed(error.to_string()))?;
+    let spec = GlusterVolumeSpec {
+        name: Some(request.name).filter(|name| !name.is_empty()),
+        size: gib(request.size),
+        sizing: Sizing::Bricks,
+        durability,
+        clusters,
+        snapshot_factor,
+        options: set,
+        gid: request.gid,
+        block: false,
+        claim_ref: None,
+        on_refusal: OnRefusal::Forget,
+    };
+    Ok(VolumeAsk {
+        object_name: id.to_string(),
+        id,
+        spec,
+        annotations: BTreeMap::from([(ECHO.to_owned(), echo)]),
+    })
+}
+
+/// The name of an option that asks for something we do not do yet.
+fn unknown_wish(option: &str) -> Option<&'static str> {
+    let (name, value) = option.trim().split_once(char::is_whitespace).unwrap_or((option.trim(), ""));
+    READ_OPTIONS
+        .iter()
+        .find(|(known, harmless)| *known == name && !harmless.contains(&value.trim()))
+        .map(|(known, _)| *known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wishes_that_are_not_offered_are_found() {
+        for (option, wish) in [
+            ("performance.cache-size 256MB", None),
+            ("user.heketi.arbiter true", Some("user.heketi.arbiter")),
+            ("user.heketi.arbiter  1", Some("user.heketi.arbiter")),
+            ("user.heketi.arbiter false", None),
+            ("user.heketi.zone-checking none", None),
+            (" user.heketi.zone-checking strict", Some("user.heketi.zone-checking")),
+            ("user.heketi.device-tag-match a=b", Some("user.heketi.device-tag-match")),
+            ("user.heketi.average-file-size 64", None),
+        ] {
+            assert_eq!(unknown_wish(option), wish, "{option}");
+        }
+    }
+
+    #[test]
+    fn sizes_do_not_overflow() {
+        assert_eq!(gib(10), Bytes(10 * GIB));
+        assert_eq!(gib(i64::MAX), Bytes(MAX_GIB * GIB));
+        assert!(i64::try_from(gib(i64::MAX).0).is_ok());
+    }
+}
