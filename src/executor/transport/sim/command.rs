@@ -15,36 +15,19 @@ pub(super) struct Done {
 impl Done {
     /// It went well and wrote `stdout`.
     pub(super) fn wrote(stdout: impl Into<String>) -> Self {
-        let output = Output {
-            exit: 0,
-            stdout: stdout.into(),
-            stderr: String::new(),
-        };
-        Self {
-            output,
-            changed: false,
-        }
+        let output = Output { exit: 0, stdout: stdout.into(), stderr: String::new() };
+        Self { output, changed: false }
     }
 
     /// It went well and changed something.
     pub(super) fn changed() -> Self {
-        Self {
-            changed: true,
-            ..Self::wrote("")
-        }
+        Self { changed: true, ..Self::wrote("") }
     }
 
     /// It failed and wrote `stderr`.
     pub(super) fn failed(exit: i32, stderr: impl Into<String>) -> Self {
-        let output = Output {
-            exit,
-            stdout: String::new(),
-            stderr: stderr.into(),
-        };
-        Self {
-            output,
-            changed: false,
-        }
+        let output = Output { exit, stdout: String::new(), stderr: stderr.into() };
+        Self { output, changed: false }
     }
 
     pub(super) fn warned(mut self, stderr: &str) -> Self {
@@ -54,16 +37,9 @@ impl Done {
 }
 
 /// Runs one command on a node. `down` are the nodes that cannot be reached from it.
-pub(super) fn execute(
-    state: &mut State,
-    node: &Text,
-    argv: &[String],
-    down: &BTreeSet<Text>,
-) -> Done {
+pub(super) fn execute(state: &mut State, node: &Text, argv: &[String], down: &BTreeSet<Text>) -> Done {
     let (program, words) = match argv {
-        [shell, flag, _, name, words @ ..] if shell == "sh" && flag == "-c" => {
-            (name.as_str(), words)
-        }
+        [shell, flag, _, name, words @ ..] if shell == "sh" && flag == "-c" => (name.as_str(), words),
         [program, words @ ..] => {
             let sbin = ["/usr/sbin/", "/usr/bin/", "/sbin/", "/bin/"];
             let short = sbin.iter().find_map(|dir| program.strip_prefix(dir));
@@ -96,10 +72,7 @@ impl Words {
     /// Reads `--name=value`, `--name value` for the names in `valued`, and the switches in `flags`.
     /// An option that is in neither is an error: the real programs refuse it too.
     pub(super) fn read(words: &[String], valued: &[&str], flags: &[&str]) -> Result<Self, String> {
-        let mut read = Self {
-            options: vec![],
-            operands: vec![],
-        };
+        let mut read = Self { options: vec![], operands: vec![] };
         let mut rest = words.iter();
         while let Some(word) = rest.next() {
             let (name, joined) = match word.split_once('=') {
@@ -122,10 +95,7 @@ impl Words {
 
     /// The value of the first of these names that was given.
     pub(super) fn get(&self, names: &[&str]) -> Option<&str> {
-        let found = self
-            .options
-            .iter()
-            .find(|(name, _)| names.contains(&name.as_str()));
+        let found = self.options.iter().find(|(name, _)| names.contains(&name.as_str()));
         found.map(|(_, value)| value.as_str())
     }
 

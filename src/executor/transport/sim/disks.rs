@@ -35,14 +35,11 @@ pub(super) fn disk_path(state: &State, node: &Text, path: &str) -> Option<Text> 
     if let Some(uuid) = path.strip_prefix(BY_PV) {
         let disks = &state.nodes.get(node)?.disks;
         let mut pvs = disks.iter();
-        let found =
-            pvs.find(|(_, disk)| matches!(disk, Disk::Pv { id, .. } if lvm_id(*id) == uuid));
+        let found = pvs.find(|(_, disk)| matches!(disk, Disk::Pv { id, .. } if lvm_id(*id) == uuid));
         return found.map(|(path, _)| path.clone());
     }
     if let Some(name) = path.strip_prefix(BY_ID) {
-        return Some(Text::from(
-            format!("/dev/{}", name.replace('!', "/")).as_str(),
-        ));
+        return Some(Text::from(format!("/dev/{}", name.replace('!', "/")).as_str()));
     }
     let name = path.strip_prefix("/dev/")?;
     let made = name.is_empty() || name.starts_with("mapper/") || name.starts_with("disk/");
@@ -58,17 +55,11 @@ pub(super) fn blkid(state: &State, node: &Text, words: &[String]) -> Done {
     let filesystem = |kind: &str| {
         let name = format!("{node}/{path}");
         let uuid = super::state::dashed(state.node_id(&name.as_str().into()));
-        Done::wrote(format!(
-            "DEVNAME={path}\nUUID={uuid}\nBLOCK_SIZE=512\nTYPE={kind}\nUSAGE=filesystem\n"
-        ))
+        Done::wrote(format!("DEVNAME={path}\nUUID={uuid}\nBLOCK_SIZE=512\nTYPE={kind}\nUSAGE=filesystem\n"))
     };
     let at = state.nodes.get(node);
     if let Some(data) = at.and_then(|at| at.data(path)) {
-        return if data.fs.is_some() {
-            filesystem("xfs")
-        } else {
-            nothing
-        };
+        return if data.fs.is_some() { filesystem("xfs") } else { nothing };
     }
     let disk = disk_path(state, node, path);
     match disk.and_then(|disk| at?.disks.get(&disk)) {
@@ -89,9 +80,8 @@ pub(super) fn wipefs(state: &mut State, node: &Text, words: &[String]) -> Done {
     };
     let path = words.operands.first().cloned().unwrap_or_default();
     let Some(disk) = disk_path(state, node, &path) else {
-        let text = format!(
-            "wipefs: error: {path}: probing initialization failed: No such file or directory\n"
-        );
+        let text =
+            format!("wipefs: error: {path}: probing initialization failed: No such file or directory\n");
         return Done::failed(1, text);
     };
     let node = state.node_mut(node);
@@ -121,10 +111,7 @@ pub(super) fn wipefs(state: &mut State, node: &Text, words: &[String]) -> Done {
         None => return Done::wrote(""),
     };
     node.disks.remove(&disk);
-    Done {
-        changed: true,
-        ..Done::wrote(told)
-    }
+    Done { changed: true, ..Done::wrote(told) }
 }
 
 /// `udevadm info --query=symlink --name=DEVICE`
@@ -134,18 +121,10 @@ pub(super) fn udevadm(state: &State, node: &Text, words: &[String]) -> Done {
     let Some(disk) = disk_path(state, node, path) else {
         return Done::failed(1, format!("Unknown device \"{path}\": No such device\n"));
     };
-    let name = disk
-        .to_string()
-        .trim_start_matches("/dev/")
-        .replace('/', "!");
+    let name = disk.to_string().trim_start_matches("/dev/").replace('/', "!");
     let mut links = format!("{}{name}", BY_ID.trim_start_matches("/dev/"));
-    if let Some(Disk::Pv { id, .. }) = state.nodes.get(node).and_then(|node| node.disks.get(&disk))
-    {
-        links = format!(
-            "{}{} {links}",
-            BY_PV.trim_start_matches("/dev/"),
-            lvm_id(*id)
-        );
+    if let Some(Disk::Pv { id, .. }) = state.nodes.get(node).and_then(|node| node.disks.get(&disk)) {
+        links = format!("{}{} {links}", BY_PV.trim_start_matches("/dev/"), lvm_id(*id));
     }
     Done::wrote(format!("{links}\n"))
 }
@@ -155,10 +134,8 @@ pub(super) fn mkfs(state: &mut State, node: &Text, program: &str, words: &[Strin
     let words = match Words::read(words, &["-i", "-n", "-d", "-s"], &["-q", "-f", "-F", "-K"]) {
         Ok(words) => words,
         Err(word) => {
-            let text = format!(
-                "{program}: invalid option -- '{}'\n{MKFS_USAGE}",
-                word.trim_start_matches('-')
-            );
+            let text =
+                format!("{program}: invalid option -- '{}'\n{MKFS_USAGE}", word.trim_start_matches('-'));
             return Done::failed(1, text);
         }
     };
@@ -180,17 +157,13 @@ pub(super) fn mkfs(state: &mut State, node: &Text, program: &str, words: &[Strin
     };
     if let Some(data) = state.node_mut(node).data_mut(&path) {
         if data.mounted {
-            return refused(format!(
-                "{program}: {path} contains a mounted filesystem\n{MKFS_USAGE}"
-            ));
+            return refused(format!("{program}: {path} contains a mounted filesystem\n{MKFS_USAGE}"));
         }
         if data.fs.is_some() && !force {
             return exists("xfs");
         }
         if size.is_some_and(|size| size < SMALLEST_XFS) {
-            return refused(format!(
-                "Filesystem must be larger than 300MB.\n{MKFS_USAGE}"
-            ));
+            return refused(format!("Filesystem must be larger than 300MB.\n{MKFS_USAGE}"));
         }
         data.fs = Some(vec![]);
         return Done::changed();
@@ -205,9 +178,9 @@ pub(super) fn mkfs(state: &mut State, node: &Text, program: &str, words: &[Strin
     match disks.get(&disk) {
         Some(Disk::Pv { .. }) if !force => exists("LVM2_member"),
         Some(Disk::Signature(kind)) if !force => exists(&kind.to_string()),
-        Some(Disk::Pv { vg: Some(_), .. }) => refused(format!(
-            "{program}: cannot open {path}: Device or resource busy\n"
-        )),
+        Some(Disk::Pv { vg: Some(_), .. }) => {
+            refused(format!("{program}: cannot open {path}: Device or resource busy\n"))
+        }
         _ => {
             disks.insert(disk, Disk::Signature(kind.into()));
             Done::changed()

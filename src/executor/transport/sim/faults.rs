@@ -69,21 +69,12 @@ fn any() -> String {
 impl Rule {
     /// A fault for the first command that contains `command`, on any host.
     pub fn once(command: &str, fault: Fault) -> Self {
-        Self {
-            host: any(),
-            command: command.into(),
-            skip: 0,
-            times: Some(1),
-            fault,
-        }
+        Self { host: any(), command: command.into(), skip: 0, times: Some(1), fault }
     }
 
     /// A fault for every command that contains `command`, on any host.
     pub fn always(command: &str, fault: Fault) -> Self {
-        Self {
-            times: None,
-            ..Self::once(command, fault)
-        }
+        Self { times: None, ..Self::once(command, fault) }
     }
 
     /// The same on one host, or on those that match a pattern.
@@ -179,9 +170,7 @@ impl Faults {
             return None;
         }
         let text = text();
-        let Inner {
-            rules, file_rules, ..
-        } = &mut *inner;
+        let Inner { rules, file_rules, .. } = &mut *inner;
         let mut met = None;
         for live in rules.iter_mut().chain(file_rules) {
             let rule = &live.rule;
@@ -189,9 +178,7 @@ impl Faults {
                 continue;
             }
             live.seen += 1;
-            let last = rule
-                .times
-                .map_or(u64::MAX, |times| rule.skip.saturating_add(times));
+            let last = rule.times.map_or(u64::MAX, |times| rule.skip.saturating_add(times));
             if met.is_none() && live.seen > rule.skip && live.seen <= last {
                 met = Some(rule.fault.clone());
             }

@@ -8,10 +8,8 @@ use super::{
 };
 
 /// Directories that every node has.
-const GIVEN: [&str; 12] = [
-    "/", "/boot", "/dev", "/etc", "/mnt", "/proc", "/root", "/run", "/tmp", "/var", "/var/lib",
-    "/var/log",
-];
+const GIVEN: [&str; 12] =
+    ["/", "/boot", "/dev", "/etc", "/mnt", "/proc", "/root", "/run", "/tmp", "/var", "/var/lib", "/var/log"];
 
 /// What is mounted on every node.
 const GIVEN_MOUNTS: &str = "/dev/root / ext4 rw,relatime 0 0
@@ -37,17 +35,10 @@ pub(super) fn run(node: &mut Node, program: &str, words: &[String]) -> Option<Do
                 "-d" => node.is_dir(path),
                 "-e" => node.is_dir(path) || node.fstabs.contains_key(&Text::from(*path)),
                 _ => {
-                    return Some(Done::failed(
-                        2,
-                        format!("test: {what}: unary operator expected\n"),
-                    ));
+                    return Some(Done::failed(2, format!("test: {what}: unary operator expected\n")));
                 }
             };
-            if found {
-                Done::wrote("")
-            } else {
-                Done::failed(1, "")
-            }
+            if found { Done::wrote("") } else { Done::failed(1, "") }
         }
         ("mountpoint", ["-q", path]) => match node.is_dir(path) {
             _ if node.is_mounted(path) => Done::wrote(""),
@@ -58,9 +49,7 @@ pub(super) fn run(node: &mut Node, program: &str, words: &[String]) -> Option<Do
         ("umount", [path]) => umount(node, path),
         ("chown", [owner, path]) => chown(node, owner, path),
         ("chmod", [mode, path]) => chmod(node, mode, path),
-        ("bricklayer-fstab-add", [file, device, dir, options]) => {
-            fstab_add(node, file, device, dir, options)
-        }
+        ("bricklayer-fstab-add", [file, device, dir, options]) => fstab_add(node, file, device, dir, options),
         ("bricklayer-fstab-remove", [file, dir]) => fstab_remove(node, file, dir),
         ("bricklayer-fstab-list", [file]) => Done::wrote(fstab(node, file).unwrap_or_default()),
         _ => return None,
@@ -73,13 +62,13 @@ pub(super) fn cat(state: &State, node: &Text, words: &[String]) -> Done {
     let nothing = Node::default();
     let at = state.nodes.get(node).unwrap_or(&nothing);
     match path {
-        "/proc/sys/kernel/random/boot_id" => {
-            Done::wrote(format!("{}\n", dashed(state.boot_id(node))))
-        }
+        "/proc/sys/kernel/random/boot_id" => Done::wrote(format!("{}\n", dashed(state.boot_id(node)))),
         "/proc/mounts" => {
             let mounted = at.places.iter().filter_map(|(dir, place)| {
                 let device = place.device.as_ref()?;
-                Some(format!("{device} {dir} xfs rw,noatime,nouuid,attr2,inode64,logbufs=8,logbsize=32k,noquota 0 0\n"))
+                Some(format!(
+                    "{device} {dir} xfs rw,noatime,nouuid,attr2,inode64,logbufs=8,logbsize=32k,noquota 0 0\n"
+                ))
             });
             Done::wrote(GIVEN_MOUNTS.to_owned() + &mounted.collect::<String>())
         }
@@ -147,9 +136,7 @@ impl Node {
         // The name of the device is shared with the line of the fstab.
         let known = self.fstabs.values().flat_map(|lines| lines.iter().rev());
         let device = Text::from(device);
-        let shared = known
-            .map(|line| &line.device)
-            .find(|known| **known == device);
+        let shared = known.map(|line| &line.device).find(|known| **known == device);
         let device = shared.cloned().unwrap_or(device);
         self.places.entry(key).or_default().device = Some(device);
         Ok(())
@@ -166,11 +153,7 @@ impl Node {
             self.places.insert(path.into(), Place::default());
             return;
         };
-        let dir = Dir {
-            path: rest.into(),
-            mode,
-            ..Dir::default()
-        };
+        let dir = Dir { path: rest.into(), mode, ..Dir::default() };
         if let Some(dirs) = self.data_mut(&device).and_then(|data| data.fs.as_mut()) {
             dirs.push(dir);
         }
@@ -190,10 +173,7 @@ fn mkdir(node: &mut Node, path: &str, parents: bool) -> Done {
         let text = format!("mkdir: cannot create directory ‘{path}’: No such file or directory\n");
         return Done::failed(1, text);
     }
-    let ends = path
-        .match_indices('/')
-        .map(|(at, _)| at)
-        .chain([path.len()]);
+    let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
     let ends: Vec<usize> = ends.filter(|end| *end > 0).collect();
     for end in ends {
         if !node.is_dir(&path[..end]) {
@@ -237,9 +217,7 @@ fn rmdir_in(dirs: &mut Vec<Dir>, path: &str) -> Result<(), &'static str> {
         None => (path, false),
     };
     let below = format!("{owner}/");
-    let full = dirs
-        .iter()
-        .any(|dir| dir.path.to_string().starts_with(&below));
+    let full = dirs.iter().any(|dir| dir.path.to_string().starts_with(&below));
     let key = Text::from(owner);
     let Some(at) = dirs.iter().position(|dir| dir.path == key) else {
         return Err("No such file or directory");
@@ -306,10 +284,7 @@ fn chown(node: &mut Node, owner: &str, path: &str) -> Done {
             dir.gid = gid;
             Done::changed()
         }
-        None => Done::failed(
-            1,
-            format!("chown: cannot access '{path}': No such file or directory\n"),
-        ),
+        None => Done::failed(1, format!("chown: cannot access '{path}': No such file or directory\n")),
     }
 }
 
@@ -322,10 +297,7 @@ fn chmod(node: &mut Node, mode: &str, path: &str) -> Done {
             dir.mode = mode;
             Done::changed()
         }
-        None => Done::failed(
-            1,
-            format!("chmod: cannot access '{path}': No such file or directory\n"),
-        ),
+        None => Done::failed(1, format!("chmod: cannot access '{path}': No such file or directory\n")),
     }
 }
 
@@ -338,25 +310,15 @@ fn fstab(node: &Node, file: &str) -> Option<String> {
 fn fstab_add(node: &mut Node, file: &str, device: &str, dir: &str, options: &str) -> Done {
     let dir = Text::from(dir);
     // The directory exists already: its name is shared.
-    let dir = node
-        .places
-        .get_key_value(&dir)
-        .map_or(dir, |(known, _)| known.clone());
+    let dir = node.places.get_key_value(&dir).map_or(dir, |(known, _)| known.clone());
     let lines = node.fstabs.entry(file.into()).or_default();
     if lines.iter().any(|line| line.dir == dir) {
         return Done::wrote("");
     }
     let options = Text::from(options);
-    let known = lines
-        .last()
-        .map(|line| &line.options)
-        .filter(|known| **known == options);
+    let known = lines.last().map(|line| &line.options).filter(|known| **known == options);
     let options = known.cloned().unwrap_or(options);
-    let line = Line {
-        device: device.into(),
-        dir,
-        options,
-    };
+    let line = Line { device: device.into(), dir, options };
     lines.push(line);
     Done::changed()
 }
@@ -368,8 +330,5 @@ fn fstab_remove(node: &mut Node, file: &str, dir: &str) -> Done {
     };
     let before = lines.len();
     lines.retain(|line| line.dir != dir);
-    Done {
-        changed: lines.len() != before,
-        ..Done::wrote("")
-    }
+    Done { changed: lines.len() != before, ..Done::wrote("") }
 }

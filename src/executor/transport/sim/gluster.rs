@@ -23,11 +23,7 @@ pub(super) struct Refusal {
 
 impl From<String> for Refusal {
     fn from(why: String) -> Self {
-        Self {
-            exit: 1,
-            why,
-            changed: false,
-        }
+        Self { exit: 1, why, changed: false }
     }
 }
 
@@ -87,11 +83,7 @@ fn shown(xml: bool, good: &str, bad: &str, answer: Answer) -> Done {
         Ok(text) => Done {
             // What changes nothing says so by other words than `success`.
             changed: !text.contains("not needed") && !text.contains("already in peer list"),
-            ..Done::wrote(if xml {
-                print::output(&text)
-            } else {
-                format!("{good}{text}\n")
-            })
+            ..Done::wrote(if xml { print::output(&text) } else { format!("{good}{text}\n") })
         },
         Err(refusal) => Done {
             changed: refusal.changed,
@@ -121,13 +113,10 @@ impl Glusterd<'_> {
         });
         self.state.node_mut(self.node).pool = Some(id);
         let node = self.node.clone();
-        self.state.pools.entry(id).or_insert_with(|| Pool {
-            peers: vec![Peer {
-                name: node.clone(),
-                node,
-            }],
-            ..Pool::default()
-        })
+        self.state
+            .pools
+            .entry(id)
+            .or_insert_with(|| Pool { peers: vec![Peer { name: node.clone(), node }], ..Pool::default() })
     }
 
     /// The node's pool, if it has one.
@@ -161,10 +150,7 @@ impl Glusterd<'_> {
                 self.state.pools.remove(&id);
             }
         }
-        let peer = Peer {
-            node: node.clone(),
-            name: host.into(),
-        };
+        let peer = Peer { node: node.clone(), name: host.into() };
         self.pool().peers.push(peer);
         let id = self.state.node_mut(self.node).pool;
         self.state.node_mut(&node).pool = id;
@@ -179,10 +165,7 @@ impl Glusterd<'_> {
         if !self.is_member(&node) {
             return Err(format!("{host} is not part of cluster").into());
         }
-        let volumes = self
-            .known_pool()
-            .into_iter()
-            .flat_map(|pool| pool.volumes.values());
+        let volumes = self.known_pool().into_iter().flat_map(|pool| pool.volumes.values());
         let mut bricks = volumes.flat_map(|volume| &volume.bricks);
         if bricks.any(|brick| self.state.resolve(&brick.host.to_string()) == node) {
             return Err(Refusal {

@@ -70,12 +70,7 @@ impl Entry {
     /// Does it, on a state or again on the same state.
     pub(super) fn apply(&self, state: &mut State) {
         match self {
-            Self::Ran {
-                node,
-                argv,
-                down,
-                fresh,
-            } => {
+            Self::Ran { node, argv, down, fresh } => {
                 state.fresh = *fresh;
                 command::execute(state, node, argv, down);
             }
@@ -155,10 +150,7 @@ impl Journal {
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> SimError + '_ {
-    |source| SimError::Io {
-        path: path.to_owned(),
-        source,
-    }
+    |source| SimError::Io { path: path.to_owned(), source }
 }
 
 fn journal_path(directory: &Path, generation: u64) -> PathBuf {
@@ -182,11 +174,7 @@ fn read_state(directory: &Path) -> Result<Option<Stored>, SimError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(SimError::Io { path, source }),
     };
-    let corrupt = |source| SimError::Corrupt {
-        path,
-        line: 1,
-        source,
-    };
+    let corrupt = |source| SimError::Corrupt { path, line: 1, source };
     serde_json::from_slice(&text).map(Some).map_err(corrupt)
 }
 
@@ -197,19 +185,12 @@ fn replay(path: &Path, state: &mut State) -> Result<(), SimError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(at(path)(error)),
     };
-    let mut lines = text
-        .split_inclusive(|byte| *byte == b'\n')
-        .enumerate()
-        .peekable();
+    let mut lines = text.split_inclusive(|byte| *byte == b'\n').enumerate().peekable();
     while let Some((number, line)) = lines.next() {
         match serde_json::from_slice::<Entry>(line) {
             Ok(entry) if line.ends_with(b"\n") => entry.apply(state),
             Err(source) if lines.peek().is_some() => {
-                return Err(SimError::Corrupt {
-                    path: path.to_owned(),
-                    line: number + 1,
-                    source,
-                });
+                return Err(SimError::Corrupt { path: path.to_owned(), line: number + 1, source });
             }
             Ok(_) | Err(_) => tracing::warn!(?path, "the last line is torn and left out"),
         }
@@ -220,10 +201,7 @@ fn replay(path: &Path, state: &mut State) -> Result<(), SimError> {
 /// Writes the state under a new generation and opens that generation's journal. The old files count
 /// until the new state has taken its place.
 fn write_state(directory: &Path, generation: u64, state: &State) -> Result<File, SimError> {
-    let (path, new) = (
-        directory.join("state.json"),
-        directory.join("state.json.new"),
-    );
+    let (path, new) = (directory.join("state.json"), directory.join("state.json.new"));
     let journal = journal_path(directory, generation);
     let file = OpenOptions::new().create(true).append(true).open(&journal);
     let file = file.map_err(at(&journal))?;

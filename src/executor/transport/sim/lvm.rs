@@ -55,9 +55,8 @@ pub(super) fn run(state: &mut State, node: &Text, words: &[String]) -> Done {
     let words = match Words::read(words, &valued, &flags) {
         Ok(words) => words,
         Err(word) => {
-            let text = format!(
-                "lvm: unrecognized option '{word}'\n  Error during parsing of command line.\n"
-            );
+            let text =
+                format!("lvm: unrecognized option '{word}'\n  Error during parsing of command line.\n");
             return Done::failed(3, text);
         }
     };
@@ -77,9 +76,7 @@ pub(super) fn run(state: &mut State, node: &Text, words: &[String]) -> Done {
         other => Err((2, format!("  No such command '{other}'.  Try 'help'.\n"))),
     };
     match done {
-        Ok(done) if done.changed && words.get(&["--autobackup"]) == Some("n") => {
-            done.warned(NOT_BACKED_UP)
-        }
+        Ok(done) if done.changed && words.get(&["--autobackup"]) == Some("n") => done.warned(NOT_BACKED_UP),
         Ok(done) => done,
         Err((exit, text)) => Done::failed(exit, text),
     }
@@ -117,11 +114,7 @@ fn pvcreate(state: &mut State, node: &Text, words: &Words) -> Answer {
     let alignment = size(words, &["--dataalignment"])?.unwrap_or(MIB).max(1);
     let start = (METADATA_AT + metadata).next_multiple_of(alignment);
     let id = state.fresh_id();
-    let pv = Disk::Pv {
-        id,
-        start,
-        vg: None,
-    };
+    let pv = Disk::Pv { id, start, vg: None };
     state.node_mut(node).disks.insert(disk, pv);
     Ok(Done::changed())
 }
@@ -146,9 +139,7 @@ fn vgcreate(state: &mut State, node: &Text, words: &Words) -> Answer {
         return Err((FAILED, format!("  No device found for {path}.\n")));
     };
     let start = match state.node_mut(node).disks.get(&disk) {
-        Some(Disk::Pv {
-            vg: Some(other), ..
-        }) => {
+        Some(Disk::Pv { vg: Some(other), .. }) => {
             let text = format!(
                 "  Physical volume '{path}' is already in volume group '{other}'\n  Unable to add physical volume '{path}' to volume group '{other}'\n  {path}: physical volume not initialized.\n"
             );
@@ -158,17 +149,11 @@ fn vgcreate(state: &mut State, node: &Text, words: &Words) -> Answer {
         Some(Disk::Pv { start, .. }) => *start,
         None => MIB,
     };
-    let extent = size(words, &["--physicalextentsize"])?
-        .unwrap_or(4 * MIB)
-        .max(1);
+    let extent = size(words, &["--physicalextentsize"])?.unwrap_or(4 * MIB).max(1);
     let extents = state.device_size.0.saturating_sub(start) / extent;
     let (pv, id) = (state.fresh_id(), state.fresh_id());
     let node = state.node_mut(node);
-    let disk_entry = node.disks.entry(disk.clone()).or_insert(Disk::Pv {
-        id: pv,
-        start,
-        vg: None,
-    });
+    let disk_entry = node.disks.entry(disk.clone()).or_insert(Disk::Pv { id: pv, start, vg: None });
     if let Disk::Pv { vg: of, .. } = disk_entry {
         *of = Some(vg.clone());
     }
@@ -213,16 +198,10 @@ fn lvcreate(state: &mut State, node: &Text, words: &Words) -> Answer {
             return Ok(Done::changed());
         }
         // The pool stays if its volume cannot be made.
-        let untagged = Wanted {
-            tags: Text::default(),
-            ..wanted
-        };
+        let untagged = Wanted { tags: Text::default(), ..wanted };
         return match create_thin(vg, vg_name, pool, &untagged) {
             Ok(()) => Ok(Done::changed()),
-            Err((exit, text)) => Ok(Done {
-                changed: true,
-                ..Done::failed(exit, text)
-            }),
+            Err((exit, text)) => Ok(Done { changed: true, ..Done::failed(exit, text) }),
         };
     }
     if words.has("--thin") {
@@ -233,12 +212,7 @@ fn lvcreate(state: &mut State, node: &Text, words: &Words) -> Answer {
     Ok(Done::changed())
 }
 
-fn create_pool(
-    vg: &mut Vg,
-    vg_name: &str,
-    pool: &str,
-    wanted: &Wanted,
-) -> Result<(), (i32, String)> {
+fn create_pool(vg: &mut Vg, vg_name: &str, pool: &str, wanted: &Wanted) -> Result<(), (i32, String)> {
     if vg.lvs.contains_key(&Text::from(pool)) {
         let text = format!("  Logical volume {pool} already exists in Volume group {vg_name}.\n");
         return Err((FAILED, text));
@@ -252,43 +226,25 @@ fn create_pool(
     }
     let rest = u64::from(meta) + u64::from(spare - vg.spare);
     if u64::from(data) + rest > u64::from(free) {
-        let text = format!(
-            "  Insufficient free space: {rest} extents needed, but only {} available\n",
-            free - data
-        );
+        let text =
+            format!("  Insufficient free space: {rest} extents needed, but only {} available\n", free - data);
         return Err((FAILED, text));
     }
     vg.spare = spare;
-    let lv = Lv {
-        extents: data,
-        meta,
-        tags: wanted.tags.clone(),
-        data: None,
-    };
+    let lv = Lv { extents: data, meta, tags: wanted.tags.clone(), data: None };
     vg.lvs.insert(pool.into(), lv);
     Ok(())
 }
 
-fn create_thin(
-    vg: &mut Vg,
-    vg_name: &str,
-    pool: &str,
-    wanted: &Wanted,
-) -> Result<(), (i32, String)> {
-    let pool_found = vg
-        .lvs
-        .get(&Text::from(pool))
-        .is_some_and(|lv| lv.data.is_none());
+fn create_thin(vg: &mut Vg, vg_name: &str, pool: &str, wanted: &Wanted) -> Result<(), (i32, String)> {
+    let pool_found = vg.lvs.get(&Text::from(pool)).is_some_and(|lv| lv.data.is_none());
     if !pool_found {
         let text = format!("  Thin pool {vg_name}/{pool} not found.\n");
         return Err((FAILED, text));
     }
     let (name, size) = (wanted.name.clone(), wanted.virtual_size);
     let (Some(name), Some(size)) = (name, size) else {
-        return Err((
-            3,
-            "  A thin volume needs --virtualsize and --name.\n".into(),
-        ));
+        return Err((3, "  A thin volume needs --virtualsize and --name.\n".into()));
     };
     let extents = extents(vg, size);
     insert_lv(vg, vg_name, &name, extents, pool, &wanted.tags)
@@ -316,28 +272,17 @@ fn insert_lv(
 ) -> Result<(), (i32, String)> {
     let key = Text::from(name);
     if vg.lvs.contains_key(&key) {
-        let text =
-            format!("  Logical Volume \"{name}\" already exists in volume group \"{vg_name}\"\n");
+        let text = format!("  Logical Volume \"{name}\" already exists in volume group \"{vg_name}\"\n");
         return Err((FAILED, text));
     }
-    let data = Data {
-        pool: pool.into(),
-        ..Data::default()
-    };
-    let lv = Lv {
-        extents,
-        meta: 0,
-        tags: tags.clone(),
-        data: Some(Box::new(data)),
-    };
+    let data = Data { pool: pool.into(), ..Data::default() };
+    let lv = Lv { extents, meta: 0, tags: tags.clone(), data: Some(Box::new(data)) };
     vg.lvs.insert(key, lv);
     Ok(())
 }
 
 fn no_space(vg: &str, free: u32, needed: u32) -> String {
-    format!(
-        "  Volume group \"{vg}\" has insufficient free space ({free} extents): {needed} required.\n"
-    )
+    format!("  Volume group \"{vg}\" has insufficient free space ({free} extents): {needed} required.\n")
 }
 
 fn lvchange(state: &mut State, node: &Text, words: &Words) -> Answer {
@@ -369,10 +314,7 @@ fn lvremove(state: &mut State, node: &Text, words: &Words) -> Answer {
     let vg = vg.ok_or_else(|| (FAILED, no_vg(vg_name)))?;
     let key = Text::from(name);
     let lv = vg.lvs.get(&key);
-    let is_pool = lv
-        .ok_or_else(|| (FAILED, no_lv(vg_name, name)))?
-        .data
-        .is_none();
+    let is_pool = lv.ok_or_else(|| (FAILED, no_lv(vg_name, name)))?.data.is_none();
     let in_pool = |lv: &Lv| lv.data.as_ref().is_some_and(|data| data.pool == key);
     let mut going: Vec<Text> = vec![];
     if is_pool {
@@ -399,10 +341,7 @@ fn lvremove(state: &mut State, node: &Text, words: &Words) -> Answer {
     if is_pool && vg.lvs.values().all(|lv| lv.data.is_some()) {
         vg.spare = 0;
     }
-    Ok(Done {
-        changed: true,
-        ..Done::wrote(told)
-    })
+    Ok(Done { changed: true, ..Done::wrote(told) })
 }
 
 fn vgremove(state: &mut State, node: &Text, words: &Words) -> Answer {
@@ -486,10 +425,7 @@ fn size(words: &Words, names: &[&str]) -> Result<Option<u64>, (i32, String)> {
         Some(bytes) => Ok(Some(bytes)),
         None => Err((
             3,
-            format!(
-                "  Invalid argument for {}: {text}\n  Error during parsing of command line.\n",
-                names[0]
-            ),
+            format!("  Invalid argument for {}: {text}\n  Error during parsing of command line.\n", names[0]),
         )),
     }
 }

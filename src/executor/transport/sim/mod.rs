@@ -94,11 +94,7 @@ pub struct SimOptions {
 impl SimOptions {
     /// Disks of 500 GiB, and no log of commands.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self {
-            directory: directory.into(),
-            device_size: Bytes::from_gib(500),
-            log_commands: false,
-        }
+        Self { directory: directory.into(), device_size: Bytes::from_gib(500), log_commands: false }
     }
 }
 
@@ -183,20 +179,13 @@ impl Sim {
         let log_path = options.directory.join("commands.log");
         let log_file = if options.log_commands {
             let file = OpenOptions::new().create(true).append(true).open(&log_path);
-            let at = |source| SimError::Io {
-                path: log_path,
-                source,
-            };
+            let at = |source| SimError::Io { path: log_path, source };
             Some(Mutex::new(file.map_err(at)?))
         } else {
             None
         };
         let shared = Shared {
-            inner: Mutex::new(Inner {
-                state,
-                journal,
-                broken: None,
-            }),
+            inner: Mutex::new(Inner { state, journal, broken: None }),
             faults: Faults::default(),
             faults_file: Mutex::new(Watched {
                 path: options.directory.join("faults.json"),
@@ -208,9 +197,7 @@ impl Sim {
             log_file,
             commands: AtomicU64::new(0),
         };
-        let sim = Self {
-            shared: Arc::new(shared),
-        };
+        let sim = Self { shared: Arc::new(shared) };
         sim.read_faults_file();
         Ok(sim)
     }
@@ -255,10 +242,7 @@ impl Sim {
         for name in others {
             if inner.state.resolve(name) != node {
                 let name = (*name).to_owned();
-                inner.remember(&Entry::Named {
-                    node: node.clone(),
-                    name,
-                })?;
+                inner.remember(&Entry::Named { node: node.clone(), name })?;
             }
         }
         Ok(())
@@ -273,10 +257,7 @@ impl Sim {
     /// Looks at the faults file, if that was not just done.
     fn read_faults_file(&self) {
         let mut watched = self.shared.faults_file.lock();
-        if watched
-            .looked
-            .is_some_and(|at| at.elapsed() < FAULTS_FILE_EVERY)
-        {
+        if watched.looked.is_some_and(|at| at.elapsed() < FAULTS_FILE_EVERY) {
             return;
         }
         watched.looked = Some(std::time::Instant::now());
@@ -343,9 +324,9 @@ impl Sim {
         let ended = match fault {
             None => self.execute(host, argv).map(Ended::Answered),
             Some(Fault::FailBefore { exit, stderr }) => Ok(Ended::Answered(failure(exit, stderr))),
-            Some(Fault::FailAfter { exit, stderr }) => self
-                .execute(host, argv)
-                .map(|_| Ended::Answered(failure(exit, stderr))),
+            Some(Fault::FailAfter { exit, stderr }) => {
+                self.execute(host, argv).map(|_| Ended::Answered(failure(exit, stderr)))
+            }
             Some(Fault::Hang) => {
                 tokio::time::sleep_until(deadline).await;
                 return deadline_passed();
@@ -392,12 +373,7 @@ impl Sim {
         if !done.changed {
             return Ok(done.output);
         }
-        let entry = Entry::Ran {
-            node,
-            argv: without_script(argv),
-            down,
-            fresh,
-        };
+        let entry = Entry::Ran { node, argv: without_script(argv), down, fresh };
         if let Err(error) = journal.append(&entry, state) {
             let broken = format!("the simulation cannot write its journal: {error}");
             inner.broken = Some(broken.clone());
@@ -413,9 +389,7 @@ impl Sim {
         }
         let inner = self.shared.inner.lock();
         let node = inner.state.resolve(host);
-        patterns
-            .iter()
-            .any(|pattern| faults::matches(pattern, host) || means(&inner.state, pattern, &node))
+        patterns.iter().any(|pattern| faults::matches(pattern, host) || means(&inner.state, pattern, &node))
     }
 
     /// Writes a command into the logs and gives it a number.
@@ -431,23 +405,14 @@ impl Sim {
         if log.len() == LOG_LENGTH {
             log.pop_front();
         }
-        log.push_back(Logged {
-            n,
-            host: host.to_owned(),
-            argv: argv.clone(),
-        });
+        log.push_back(Logged { n, host: host.to_owned(), argv: argv.clone() });
         n
     }
 
     fn call_hook(&self, n: u64, host: &str, argv: &Argv, when: When) {
         let hook = self.shared.hook.read().clone();
         if let Some(hook) = hook {
-            hook(&Point {
-                n,
-                host,
-                argv,
-                when,
-            });
+            hook(&Point { n, host, argv, when });
         }
     }
 }
@@ -506,10 +471,7 @@ impl Transport for Sim {
         if heard {
             return Ok(reply);
         }
-        Err(TransportError::Unknown {
-            host: host.to_owned(),
-            cause: "the connection was lost".into(),
-        })
+        Err(TransportError::Unknown { host: host.to_owned(), cause: "the connection was lost".into() })
     }
 }
 
@@ -519,11 +481,7 @@ fn read_faults(path: &Path) -> Result<FaultsFile, String> {
 }
 
 fn failure(exit: i32, stderr: String) -> Output {
-    Output {
-        exit,
-        stdout: String::new(),
-        stderr,
-    }
+    Output { exit, stdout: String::new(), stderr }
 }
 
 /// Whether a name or pattern of a node that is down means this node.
@@ -538,10 +496,7 @@ fn down_nodes(state: &State, patterns: &[String]) -> BTreeSet<Text> {
     let mut down = BTreeSet::new();
     for pattern in patterns {
         if pattern.contains('*') {
-            let matching = state
-                .nodes
-                .keys()
-                .filter(|node| means(state, pattern, node));
+            let matching = state.nodes.keys().filter(|node| means(state, pattern, node));
             down.extend(matching.cloned());
         } else {
             down.insert(state.resolve(pattern));

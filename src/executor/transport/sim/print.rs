@@ -24,20 +24,11 @@ pub(super) fn output(text: &str) -> String {
     if text.is_empty() {
         return format!("{HEAD}{GOOD}</cliOutput>\n");
     }
-    format!(
-        "{HEAD}{GOOD}  <output>{}</output>\n</cliOutput>\n",
-        escaped(text)
-    )
+    format!("{HEAD}{GOOD}  <output>{}</output>\n</cliOutput>\n", escaped(text))
 }
 
 /// The members of the pool; the node itself comes last, if it is wanted.
-pub(super) fn pool(
-    state: &State,
-    node: &Text,
-    down: &BTreeSet<Text>,
-    with_self: bool,
-    xml: bool,
-) -> String {
+pub(super) fn pool(state: &State, node: &Text, down: &BTreeSet<Text>, with_self: bool, xml: bool) -> String {
     let peers = state.pool_of(node).into_iter().flat_map(|pool| &pool.peers);
     let peers: Vec<&Peer> = peers.filter(|peer| peer.node != *node).collect();
     let own = dashed(state.node_id(node));
@@ -46,12 +37,7 @@ pub(super) fn pool(
         let mut text = "UUID\t\t\t\t\tHostname \tState\n".to_owned();
         for peer in &peers {
             let state_text = ["Disconnected", "Connected"][usize::from(connected(peer))];
-            let _ = writeln!(
-                text,
-                "{}\t{} \t{state_text} ",
-                dashed(state.node_id(&peer.node)),
-                peer.name
-            );
+            let _ = writeln!(text, "{}\t{} \t{state_text} ", dashed(state.node_id(&peer.node)), peer.name);
         }
         if with_self {
             let _ = writeln!(text, "{own}\tlocalhost \tConnected ");
@@ -63,10 +49,7 @@ pub(super) fn pool(
     }
     let mut text = format!("{HEAD}{GOOD}  <peerStatus>\n");
     for peer in peers {
-        let (uuid, name) = (
-            dashed(state.node_id(&peer.node)),
-            escaped(&peer.name.to_string()),
-        );
+        let (uuid, name) = (dashed(state.node_id(&peer.node)), escaped(&peer.name.to_string()));
         let _ = write!(
             text,
             "    <peer>\n      <uuid>{uuid}</uuid>\n      <hostname>{name}</hostname>\n      <hostnames>\n        <hostname>{name}</hostname>\n      </hostnames>\n      <connected>{}</connected>\n      <state>3</state>\n      <stateStr>Peer in Cluster</stateStr>\n    </peer>\n",
@@ -88,11 +71,7 @@ pub(super) fn all_volumes(state: &State, node: &Text, xml: bool) -> Done {
     let volumes = volumes.into_iter().flatten();
     if !xml {
         let names: String = volumes.map(|(name, volume)| plain(name, volume)).collect();
-        return if names.is_empty() {
-            Done::failed(0, "No volumes present\n")
-        } else {
-            Done::wrote(names)
-        };
+        return if names.is_empty() { Done::failed(0, "No volumes present\n") } else { Done::wrote(names) };
     }
     let mut text = format!("{HEAD}{GOOD}  <volInfo>\n    <volumes>\n");
     let mut count = 0;
@@ -100,10 +79,7 @@ pub(super) fn all_volumes(state: &State, node: &Text, xml: bool) -> Done {
         print_volume(&mut text, state, name, volume);
         count += 1;
     }
-    let _ = write!(
-        text,
-        "      <count>{count}</count>\n    </volumes>\n  </volInfo>\n</cliOutput>\n"
-    );
+    let _ = write!(text, "      <count>{count}</count>\n    </volumes>\n  </volInfo>\n</cliOutput>\n");
     Done::wrote(text)
 }
 
@@ -123,21 +99,14 @@ pub(super) fn one_volume(state: &State, node: &Text, name: &str, xml: bool) -> D
         print_volume(&mut text, state, name, volume);
     }
     let count = u8::from(volume.is_some());
-    let _ = write!(
-        text,
-        "      <count>{count}</count>\n    </volumes>\n  </volInfo>\n</cliOutput>\n"
-    );
+    let _ = write!(text, "      <count>{count}</count>\n    </volumes>\n  </volInfo>\n</cliOutput>\n");
     Done::wrote(text)
 }
 
 /// `volume list`
 pub(super) fn volume_list(state: &State, node: &Text) -> Done {
     let volumes = state.pool_of(node).map(|pool| &pool.volumes);
-    let names: String = volumes
-        .into_iter()
-        .flatten()
-        .map(|(name, _)| format!("{name}\n"))
-        .collect();
+    let names: String = volumes.into_iter().flatten().map(|(name, _)| format!("{name}\n")).collect();
     if names.is_empty() {
         return Done::failed(0, "No volumes present in cluster\n");
     }
@@ -165,10 +134,7 @@ pub(super) fn heal_info(state: &State, node: &Text, name: &str, down: &BTreeSet<
     let mut text = format!("{HEAD}  <healInfo>\n    <bricks>\n");
     for brick in &volume.bricks {
         let at = state.resolve(&brick.host.to_string());
-        let dir = state
-            .nodes
-            .get(&at)
-            .and_then(|node| node.dir(&brick.path.to_string()));
+        let dir = state.nodes.get(&at).and_then(|node| node.dir(&brick.path.to_string()));
         let uuid = dashed(state.node_id(&at));
         let name = escaped(&format!("{}:{}", brick.host, brick.path));
         let up = !down.contains(&at) && dir.is_some_and(|dir| dir.running);

@@ -27,22 +27,12 @@ struct Look<'w> {
 pub(super) fn run(state: &State, node: &Text, command: &str, words: &Words) -> Done {
     let (kind, usual) = match command {
         "pvs" => ("pv", "pv_name,vg_name,pv_fmt,pv_attr,pv_size,pv_free"),
-        "vgs" => (
-            "vg",
-            "vg_name,pv_count,lv_count,snap_count,vg_attr,vg_size,vg_free",
-        ),
-        _ => (
-            "lv",
-            "lv_name,vg_name,lv_attr,lv_size,pool_lv,origin,data_percent,metadata_percent",
-        ),
+        "vgs" => ("vg", "vg_name,pv_count,lv_count,snap_count,vg_attr,vg_size,vg_free"),
+        _ => ("lv", "lv_name,vg_name,lv_attr,lv_size,pool_lv,origin,data_percent,metadata_percent"),
     };
     let look = Look {
         kind,
-        columns: words
-            .get(&["-o", "--options"])
-            .unwrap_or(usual)
-            .split(',')
-            .collect(),
+        columns: words.get(&["-o", "--options"]).unwrap_or(usual).split(',').collect(),
         json: words.get(&["--reportformat"]) == Some("json"),
         headings: !words.has("--noheadings"),
         unit: words.get(&["--units"]).unwrap_or("k"),
@@ -102,11 +92,7 @@ impl Look<'_> {
         }
         let mut text = String::new();
         if self.headings {
-            let names: Vec<String> = self
-                .columns
-                .iter()
-                .map(|name| name.to_uppercase())
-                .collect();
+            let names: Vec<String> = self.columns.iter().map(|name| name.to_uppercase()).collect();
             text += &format!("  {}\n", names.join(" "));
         }
         for row in rows {
@@ -144,9 +130,7 @@ fn pvs(
         .disks
         .iter()
         .filter(|(path, disk)| {
-            let asked = wanted
-                .as_ref()
-                .is_none_or(|wanted| wanted.as_ref() == Some(path));
+            let asked = wanted.as_ref().is_none_or(|wanted| wanted.as_ref() == Some(path));
             asked && matches!(disk, Disk::Pv { .. })
         })
         .map(|(path, disk)| (path.to_string(), disk))
@@ -211,11 +195,7 @@ fn groups<'n>(node: &'n Node, target: Option<&str>) -> Result<Vec<(String, &'n V
         let vg = vg.ok_or_else(|| Trouble::Absent(no_vg(name)))?;
         return Ok(vec![(name.to_owned(), vg)]);
     }
-    let mut groups: Vec<(String, &Vg)> = node
-        .vgs
-        .iter()
-        .map(|(name, vg)| (name.to_string(), vg))
-        .collect();
+    let mut groups: Vec<(String, &Vg)> = node.vgs.iter().map(|(name, vg)| (name.to_string(), vg)).collect();
     groups.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(groups)
 }
@@ -231,12 +211,7 @@ struct Seen {
     thin_count: String,
 }
 
-fn lvs(
-    node: &Node,
-    look: &Look,
-    target: Option<&str>,
-    select: Option<&str>,
-) -> Result<Vec<Row>, Trouble> {
+fn lvs(node: &Node, look: &Look, target: Option<&str>, select: Option<&str>) -> Result<Vec<Row>, Trouble> {
     let (group, one) = match target.map(|target| target.split_once('/').unwrap_or((target, ""))) {
         Some((group, one)) => (Some(group), one),
         None => (None, ""),
@@ -285,35 +260,17 @@ fn seen(vg: &Vg, name: String, lv: &Lv, counting: bool) -> Seen {
         None => {
             let volumes = vg.lvs.values().filter(in_pool);
             let count = if counting { volumes.count() } else { 0 };
-            let attr = if count > 0 {
-                "twi-aotz--"
-            } else {
-                "twi-a-tz--"
-            };
+            let attr = if count > 0 { "twi-aotz--" } else { "twi-a-tz--" };
             (String::new(), attr, count.to_string())
         }
-        Some(data) if data.pool.is_empty() && data.mounted => {
-            (String::new(), "-wi-ao----", String::new())
-        }
+        Some(data) if data.pool.is_empty() && data.mounted => (String::new(), "-wi-ao----", String::new()),
         Some(data) if data.pool.is_empty() => (String::new(), "-wi-a-----", String::new()),
         Some(data) => {
-            let attr = if data.mounted {
-                "Vwi-aotz--"
-            } else {
-                "Vwi-a-tz--"
-            };
+            let attr = if data.mounted { "Vwi-aotz--" } else { "Vwi-a-tz--" };
             (data.pool.to_string(), attr, String::new())
         }
     };
-    Seen {
-        name,
-        hidden: false,
-        extents: lv.extents,
-        pool,
-        tags: lv.tags.to_string(),
-        attr,
-        thin_count,
-    }
+    Seen { name, hidden: false, extents: lv.extents, pool, tags: lv.tags.to_string(), attr, thin_count }
 }
 
 /// All logical volumes of a group, with the hidden ones of its pools.

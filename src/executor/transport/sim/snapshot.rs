@@ -118,12 +118,7 @@ impl Snapshot {
         let used = state.nodes.iter().filter(|(_, node)| !node.is_empty());
         let mut pools: Vec<PoolSnapshot> = state.pools.values().map(|p| pool(state, p)).collect();
         pools.retain(|pool| !pool.members.is_empty());
-        Self {
-            hosts: used
-                .map(|(name, node)| (name.to_string(), host(node)))
-                .collect(),
-            pools,
-        }
+        Self { hosts: used.map(|(name, node)| (name.to_string(), host(node))).collect(), pools }
     }
 }
 
@@ -132,10 +127,7 @@ fn host(node: &Node) -> HostSnapshot {
         Disk::Signature(kind) => kind.to_string(),
         Disk::Pv { .. } => "LVM2_member".to_owned(),
     };
-    let disks = node
-        .disks
-        .iter()
-        .map(|(path, disk)| (path.to_string(), kind(disk)));
+    let disks = node.disks.iter().map(|(path, disk)| (path.to_string(), kind(disk)));
     let mounts = node
         .places
         .iter()
@@ -145,11 +137,7 @@ fn host(node: &Node) -> HostSnapshot {
     let mut host = HostSnapshot {
         boots: node.boots,
         disks: disks.collect(),
-        vgs: node
-            .vgs
-            .iter()
-            .map(|(name, group)| vg(name, group))
-            .collect(),
+        vgs: node.vgs.iter().map(|(name, group)| vg(name, group)).collect(),
         mounts: mounts.collect(),
         fstab: fstab.collect(),
         directories: node.places.keys().map(Text::to_string).collect(),
@@ -157,13 +145,12 @@ fn host(node: &Node) -> HostSnapshot {
     };
     for (device, dir) in &host.mounts {
         let dirs = node.data(device).and_then(|data| data.fs.as_ref());
-        host.bricks
-            .extend(dirs.into_iter().flatten().map(|found| BrickSnapshot {
-                path: format!("{dir}/{}", found.path),
-                gid: found.gid,
-                mode: found.mode,
-                volume: found.volume.map(dashed),
-            }));
+        host.bricks.extend(dirs.into_iter().flatten().map(|found| BrickSnapshot {
+            path: format!("{dir}/{}", found.path),
+            gid: found.gid,
+            mode: found.mode,
+            volume: found.volume.map(dashed),
+        }));
     }
     host.vgs.sort_by(|a, b| a.name.cmp(&b.name));
     host.directories.sort();
@@ -176,11 +163,7 @@ fn vg(name: &Text, vg: &Vg) -> VgSnapshot {
         name: name.to_string(),
         size: bytes(lv.extents),
         metadata: bytes(lv.meta),
-        pool: lv
-            .data
-            .as_ref()
-            .map(|data| data.pool.to_string())
-            .unwrap_or_default(),
+        pool: lv.data.as_ref().map(|data| data.pool.to_string()).unwrap_or_default(),
         tags: split(&lv.tags),
         formatted: lv.data.as_ref().is_some_and(|data| data.fs.is_some()),
         mounted: lv.data.as_ref().is_some_and(|data| data.mounted),
@@ -216,18 +199,10 @@ fn pool(state: &State, pool: &Pool) -> PoolSnapshot {
                 (node.to_string(), brick.path.to_string())
             })
             .collect(),
-        options: volume
-            .options
-            .iter()
-            .map(|(key, value)| (key.to_string(), value.to_string()))
-            .collect(),
+        options: volume.options.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
     };
     PoolSnapshot {
-        members: pool
-            .peers
-            .iter()
-            .map(|peer| peer.node.to_string())
-            .collect(),
+        members: pool.peers.iter().map(|peer| peer.node.to_string()).collect(),
         volumes: pool.volumes.iter().map(volume).collect(),
     }
 }

@@ -371,13 +371,7 @@ pub(super) fn mapped(vg: &str, lv: &str) -> String {
 /// An id the way uuids are written.
 pub(super) fn dashed(id: Id) -> String {
     let hex = id.to_string();
-    let (a, b, c, d, e) = (
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..],
-    );
+    let (a, b, c, d, e) = (&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
     format!("{a}-{b}-{c}-{d}-{e}")
 }
 

@@ -63,10 +63,7 @@ async fn must(sim: &Sim, host: &str, batch: Batch) -> Vec<Output> {
 }
 
 async fn prepare(sim: &Sim, host: &str, device: u128) {
-    let steps = [
-        lvm::create_pv("/dev/sdb"),
-        lvm::create_vg(id(device), "/dev/sdb"),
-    ];
+    let steps = [lvm::create_pv("/dev/sdb"), lvm::create_vg(id(device), "/dev/sdb")];
     let batch = Batch::new(steps.map(Step::always), LOOK_DEADLINE);
     must(sim, host, batch).await;
 }
@@ -84,11 +81,7 @@ async fn cluster(sim: &Sim) {
 /// The volume `vol_V` of bricks `V1` to `V3`.
 fn replica3(volume: u128) -> NewVolume {
     let at = |node: u128| format!("n{node}:{}", brick_path(id(node), id(10 * volume + node)));
-    NewVolume {
-        name: format!("vol_{volume}"),
-        replicas: 3,
-        bricks: (1..4).map(at).collect(),
-    }
+    NewVolume { name: format!("vol_{volume}"), replicas: 3, bricks: (1..4).map(at).collect() }
 }
 
 async fn bricks(sim: &Sim, volume: u128) {
@@ -107,21 +100,11 @@ async fn volume(sim: &Sim, number: u128) {
         gluster::set_options(&new.name, &options),
         gluster::start_volume(&new.name),
     ];
-    must(
-        sim,
-        "n1",
-        Batch::new(steps.map(Step::always), GLUSTER_DEADLINE),
-    )
-    .await;
+    must(sim, "n1", Batch::new(steps.map(Step::always), GLUSTER_DEADLINE)).await;
 }
 
 async fn remove(sim: &Sim, number: u128) {
-    must(
-        sim,
-        "n1",
-        gluster::delete_volume(&format!("vol_{number}"), true),
-    )
-    .await;
+    must(sim, "n1", gluster::delete_volume(&format!("vol_{number}"), true)).await;
     for node in 1..4 {
         let batch = brick::remove(id(node), id(10 * number + node), FSTAB);
         must(sim, &format!("n{node}"), batch).await;
@@ -169,9 +152,6 @@ async fn a_volume_is_made_survives_and_goes() {
     for (host, device) in [("n1", 1), ("n2", 2), ("n3", 3)] {
         must(&sim, host, lvm::remove_device(id(device), "/dev/sdb")).await;
         let snapshot = sim.snapshot().hosts[host].clone();
-        assert!(
-            snapshot.disks.is_empty() && snapshot.vgs.is_empty(),
-            "{snapshot:?}"
-        );
+        assert!(snapshot.disks.is_empty() && snapshot.vgs.is_empty(), "{snapshot:?}");
     }
 }

@@ -144,10 +144,7 @@ fn unpack(packed: &[u8]) -> String {
         text.extend_from_slice(word.as_bytes());
         for byte in id {
             let digits = b"0123456789abcdef";
-            text.extend([
-                digits[usize::from(byte >> 4)],
-                digits[usize::from(byte & 15)],
-            ]);
+            text.extend([digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]);
         }
         rest = after;
     }

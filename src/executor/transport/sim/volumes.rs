@@ -81,10 +81,7 @@ struct Layout {
 
 impl Layout {
     fn read(words: &[&str]) -> Result<Self, Refusal> {
-        let mut read = Self {
-            replica: 1,
-            ..Self::default()
-        };
+        let mut read = Self { replica: 1, ..Self::default() };
         let mut data = 0;
         let mut rest = words.iter();
         while let Some(word) = rest.next() {
@@ -120,10 +117,9 @@ impl Layout {
 
 fn brick_of(word: &str) -> Result<Brick, Refusal> {
     match word.split_once(":/") {
-        Some((host, path)) if !host.is_empty() => Ok(Brick {
-            host: host.into(),
-            path: format!("/{path}").as_str().into(),
-        }),
+        Some((host, path)) if !host.is_empty() => {
+            Ok(Brick { host: host.into(), path: format!("/{path}").as_str().into() })
+        }
         _ => Err(format!("Wrong brick type: {word}, use <HOSTNAME>:<export-dir-abs-path>").into()),
     }
 }
@@ -149,11 +145,7 @@ impl Glusterd<'_> {
         self.state.learn_names(&layout.bricks);
         let id = self.state.fresh_id();
         if !layout.force {
-            let kind = if layout.disperse > 0 {
-                "disperse"
-            } else {
-                "replicate"
-            };
+            let kind = if layout.disperse > 0 { "disperse" } else { "replicate" };
             self.check_order(&layout.bricks, layout.set(), kind)?;
         }
         self.stage(&layout.bricks, id, layout.force)?;
@@ -188,9 +180,7 @@ impl Glusterd<'_> {
     /// No two bricks of a set on one node.
     fn check_order(&self, bricks: &[Brick], set: usize, kind: &str) -> Result<(), Refusal> {
         for chunk in bricks.chunks(set) {
-            let hosts = chunk
-                .iter()
-                .map(|brick| self.state.resolve(&brick.host.to_string()));
+            let hosts = chunk.iter().map(|brick| self.state.resolve(&brick.host.to_string()));
             let mut hosts: Vec<Text> = hosts.collect();
             hosts.sort();
             if hosts.windows(2).any(|pair| pair[0] == pair[1]) {
@@ -207,15 +197,10 @@ impl Glusterd<'_> {
     /// it agrees, on all others, whatever one of them says.
     fn stage(&mut self, bricks: &[Brick], id: Id, force: bool) -> Result<(), Refusal> {
         let mut changed = false;
-        let refusal = |why: String, changed: bool| Refusal {
-            exit: 1,
-            why,
-            changed,
-        };
+        let refusal = |why: String, changed: bool| Refusal { exit: 1, why, changed };
         for brick in bricks {
             let node = self.state.resolve(&brick.host.to_string());
-            self.check_new(brick, &node)
-                .map_err(|why| refusal(why, changed))?;
+            self.check_new(brick, &node).map_err(|why| refusal(why, changed))?;
             if node == *self.node {
                 let made = self.state.make_brick(&node, brick, id, force);
                 made.map_err(|why| refusal(why, changed))?;
@@ -230,9 +215,7 @@ impl Glusterd<'_> {
             }
             match self.state.make_brick(&node, brick, id, force) {
                 Ok(()) => changed = true,
-                Err(why) => {
-                    failures.push(format!("Staging failed on {}. Error: {why}", brick.host))
-                }
+                Err(why) => failures.push(format!("Staging failed on {}. Error: {why}", brick.host)),
             }
         }
         if failures.is_empty() {
@@ -250,16 +233,9 @@ impl Glusterd<'_> {
         if self.down.contains(node) {
             return Err(format!("Host {host} not connected"));
         }
-        let dir = self
-            .state
-            .nodes
-            .get(node)
-            .and_then(|at| at.dir(&brick.path.to_string()));
+        let dir = self.state.nodes.get(node).and_then(|at| at.dir(&brick.path.to_string()));
         let mark = dir.and_then(|dir| dir.volume);
-        let mut volumes = self
-            .known_pool()
-            .into_iter()
-            .flat_map(|pool| pool.volumes.values());
+        let mut volumes = self.known_pool().into_iter().flat_map(|pool| pool.volumes.values());
         if mark.is_some_and(|mark| volumes.any(|volume| volume.id == mark)) {
             return Err(format!(
                 "Brick: {host}:{} not available. Brick may be containing or be contained by an existing brick.",
@@ -369,9 +345,7 @@ impl Glusterd<'_> {
 
     fn delete(&mut self, name: &str) -> Answer {
         if self.volume_mut(name)?.status == 1 {
-            let why = format!(
-                "Volume {name} has been started.Volume needs to be stopped before deletion."
-            );
+            let why = format!("Volume {name} has been started.Volume needs to be stopped before deletion.");
             return Err(why.into());
         }
         if self.any_peer_down() {
@@ -386,17 +360,10 @@ impl Glusterd<'_> {
         self.state.learn_names(&layout.bricks);
         let volume = self.volume_mut(name)?;
         let set = usize::from(volume.replica.max(volume.disperse).max(1));
-        let kind = if volume.disperse > 0 {
-            "disperse"
-        } else {
-            "replicate"
-        };
+        let kind = if volume.disperse > 0 { "disperse" } else { "replicate" };
         let (id, started) = (volume.id, volume.status == 1);
         if !layout.bricks.len().is_multiple_of(set) {
-            let why = format!(
-                "Incorrect number of bricks supplied {} with count {set}",
-                layout.bricks.len()
-            );
+            let why = format!("Incorrect number of bricks supplied {} with count {set}", layout.bricks.len());
             return Err(why.into());
         }
         if !layout.force {
@@ -417,10 +384,7 @@ impl Glusterd<'_> {
         let volume = self.volume_mut(name)?;
         let (id, started) = (volume.id, volume.status == 1);
         let Some(at) = volume.bricks.iter().position(|brick| *brick == old) else {
-            let why = format!(
-                "brick: {}:{} does not exist in volume: {name}",
-                old.host, old.path
-            );
+            let why = format!("brick: {}:{} does not exist in volume: {name}", old.host, old.path);
             return Err(why.into());
         };
         self.stage(std::slice::from_ref(&new), id, true)?;
@@ -441,9 +405,7 @@ fn check_option(key: &str, value: &str) -> Result<(), Refusal> {
         );
         return Err(why.into());
     }
-    let known = KNOWN_OPTIONS
-        .iter()
-        .find_map(|start| key.strip_prefix(start));
+    let known = KNOWN_OPTIONS.iter().find_map(|start| key.strip_prefix(start));
     if known.is_none_or(str::is_empty) {
         return Err(format!("option : {key} does not exist").into());
     }
@@ -457,13 +419,7 @@ fn check_option(key: &str, value: &str) -> Result<(), Refusal> {
 
 impl State {
     /// Makes and marks the directory of a brick on its node.
-    fn make_brick(
-        &mut self,
-        node: &Text,
-        brick: &Brick,
-        id: Id,
-        force: bool,
-    ) -> Result<(), String> {
+    fn make_brick(&mut self, node: &Text, brick: &Brick, id: Id, force: bool) -> Result<(), String> {
         let (host, path) = (&brick.host, brick.path.to_string());
         let node = self.node_mut(node);
         let parent = path.rsplit_once('/').map_or("/", |(parent, _)| parent);
@@ -527,12 +483,7 @@ impl State {
         if let Some(id) = joined
             && self.pool_of(found).is_none()
         {
-            for peer in self
-                .pools
-                .get_mut(&id)
-                .into_iter()
-                .flat_map(|pool| &mut pool.peers)
-            {
+            for peer in self.pools.get_mut(&id).into_iter().flat_map(|pool| &mut pool.peers) {
                 if peer.node == *named {
                     peer.node = found.clone();
                 }
