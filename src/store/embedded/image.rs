@@ -1,0 +1,164 @@
+//! What is committed, in memory: all objects by shelf, and the recent changes in order.
+//!
+//! Readers take this and never the database. Watchers hold a number, not a queue: the version up to which
+//! they have read. The log keeps what was before each change, so that a selector watch can tell "began to
+//! match" from "changed", and a list of several pages can show one moment.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::object::Stored;
+
+/// Where an object lies on its shelf: `namespace/name`, with an empty namespace for cluster-scoped kinds.
+pub(super) type Path = Arc<str>;
+
+/// One committed change.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    pub(super) version: u64,
+    pub(super) shelf: usize,
+    pub(super) path: Path,
+    pub(super) before: Option<Arc<Stored>>,
+    /// `None`: deleted.
+    pub(super) after: Option<Arc<Stored>>,
+}
+
+/// How much of the past is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    /// Changes at most.
+    pub(super) changes: usize,
+    /// Bytes of superseded objects at most.
+    pub(super) bytes: usize,
+}
+
+/// The committed state.
+#[derive(Debug)]
+pub(super) struct Image {
+    shelves: Vec<BTreeMap<Path, Arc<Stored>>>,
+    log: VecDeque<Change>,
+    log_bytes: usize,
+    window: Window,
+    /// Version of the newest change.
+    head: u64,
+    /// Version of the newest change that is no longer in the log.
+    floor: u64,
+}
+
+impl Image {
+    /// An image of what was loaded: the past is not known.
+    pub(super) fn new(
+        shelves: Vec<BTreeMap<Path, Arc<Stored>>>,
+        head: u64,
+        window: Window,
+    ) -> Image {
+        Image {
+            shelves,
+            log: VecDeque::new(),
+            log_bytes: 0,
+            window,
+            head,
+            floor: head,
+        }
+    }
+
+    pub(super) fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// The oldest version from which a watch can start.
+    pub(super) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// Changes in the log.
+    pub(super) fn log_len(&self) -> usize {
+        self.log.len()
+    }
+
+    pub(super) fn get(&self, shelf: usize, path: &str) -> Option<&Arc<Stored>> {
+        self.shelves.get(shelf)?.get(path)
+    }
+
+    /// The path as the shelf spells it, to be shared instead of copied.
+    pub(super) fn path(&self, shelf: usize, path: &str) -> Option<Path> {
+        self.shelves
+            .get(shelf)?
+            .get_key_value(path)
+            .map(|(path, _)| path.clone())
+    }
+
+    /// A whole shelf, in order of path.
+    pub(super) fn shelf(
+        &self,
+        shelf: usize,
+    ) -> impl DoubleEndedIterator<Item = (&Path, &Arc<Stored>)> {
+        self.shelves.get(shelf).into_iter().flatten()
+    }
+
+    /// The part of a shelf from `start` on.
+    pub(super) fn from(
+        &self,
+        shelf: usize,
+        start: &str,
+    ) -> impl Iterator<Item = (&Path, &Arc<Stored>)> {
+        use std::ops::Bound::{Included, Unbounded};
+        self.shelves
+            .get(shelf)
+            .into_iter()
+            .flat_map(move |s| s.range::<str, _>((Included(start), Unbounded)))
+    }
+
+    /// The changes after `version`, oldest first; `None` when they are no longer all known, or when the
+    /// version lies in the future (a restored database).
+    pub(super) fn since(&self, version: u64) -> Option<impl Iterator<Item = &Change>> {
+        if version < self.floor || version > self.head {
+            return None;
+        }
+        let from = self.log.partition_point(|c| c.version <= version);
+        Some(self.log.range(from..))
+    }
+
+    /// What a shelf held at `version`, where that differs from now: the objects as they were, `None` for
+    /// those that were not there.
+    pub(super) fn undo_to(
+        &self,
+        shelf: usize,
+        version: u64,
+    ) -> Option<HashMap<Path, Option<Arc<Stored>>>> {
+        let mut past = HashMap::new();
+        for change in self.since(version)?.filter(|c| c.shelf == shelf) {
+            past.entry(change.path.clone())
+                .or_insert_with(|| change.before.clone());
+        }
+        Some(past)
+    }
+
+    /// Makes a committed batch visible. `changes` are in order of version.
+    pub(super) fn publish(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            let Some(shelf) = self.shelves.get_mut(change.shelf) else {
+                continue;
+            };
+            match &change.after {
+                Some(after) => drop(shelf.insert(change.path.clone(), after.clone())),
+                None => drop(shelf.remove(&change.path)),
+            }
+            self.head = change.version;
+            self.log_bytes += weight(&change);
+            self.log.push_back(change);
+        }
+        while self.log.len() > self.window.changes || self.log_bytes > self.window.bytes {
+            let Some(oldest) = self.log.pop_front() else {
+                break;
+            };
+            self.log_bytes -= weight(&oldest);
+            self.floor = oldest.version;
+        }
+    }
+}
+
+/// What a change keeps alive that the shelves do not.
+fn weight(change: &Change) -> usize {
+    change.before.as_ref().map_or(0, |b| b.bytes.len())
+}
