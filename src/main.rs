@@ -1,1 +1,69 @@
-fn main() {}
+//! The binary: reads the command line and calls the library.
+
+use std::process::ExitCode;
+
+use bricklayer::serve::{audit, operator, standalone, telemetry};
+use bricklayer::{cli, resources};
+use clap::{Parser, Subcommand};
+
+/// GlusterFS volumes for Kubernetes, and a drop-in Heketi server
+#[derive(Parser)]
+#[command(version, about, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve on one machine, with an embedded store: Heketi's REST and all controllers
+    Serve(standalone::ServeArgs),
+    /// Serve a Kubernetes cluster: controllers and provisioner
+    Operator(operator::OperatorArgs),
+    /// Print the custom resource definitions as YAML
+    Crds,
+    /// Check that objects and nodes agree
+    Audit(audit::AuditArgs),
+    #[command(flatten)]
+    Client(cli::ClientCommand),
+}
+
+fn main() -> ExitCode {
+    let command = Arguments::parse().command;
+    match run(command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("Error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Client(command) => return Ok(cli::run(&command)),
+        Command::Crds => {
+            for definition in resources::definitions() {
+                print!("---\n{}", serde_yaml::to_string(&definition)?);
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
+    telemetry::start();
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.install_default().map_err(|_| anyhow::anyhow!("TLS was set up twice"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match command {
+            Command::Serve(args) => standalone::run(args).await?,
+            Command::Operator(args) => operator::run(args).await?,
+            Command::Audit(args) => {
+                let agree = audit::run(args).await?;
+                return Ok(if agree { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            }
+            Command::Client(_) | Command::Crds => {}
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}

@@ -12,7 +12,7 @@ use super::PassError;
 use crate::executor::Transport;
 use crate::executor::transport::sim::Sim;
 use crate::executor::transport::ssh::{KeyPem, Ssh, SshOptions};
-use crate::resources::{GlusterCluster, HostKeyPolicy, SecretKey, SshTransport, TransportSpec};
+use crate::resources::{GlusterCluster, GlusterNode, HostKeyPolicy, SecretKey, SshTransport, TransportSpec};
 use crate::store::{Caches, Store};
 
 /// Makes and keeps transports.
@@ -41,6 +41,20 @@ impl Transports {
             Way::Ssh(ssh) => ssh,
             Way::Sim(sim) => sim,
         })
+    }
+
+    /// The way to a node, which also tells simulated nodes that the host names are one node's.
+    pub async fn to(
+        &self,
+        cluster: &GlusterCluster,
+        node: &GlusterNode,
+    ) -> Result<Arc<dyn Transport>, PassError> {
+        if let Way::Sim(sim) = self.way(cluster).await? {
+            let names = &node.spec.hostnames;
+            let all: Vec<&str> = names.manage.iter().chain(&names.storage).map(String::as_str).collect();
+            sim.introduce(&all).map_err(|error| PassError::Transport(error.to_string()))?;
+        }
+        self.of(cluster).await
     }
 
     /// The host key that was trusted at first contact with a host, to be remembered.

@@ -1,3 +1,81 @@
 //! Putting everything together: the only room that sees all others.
 
+pub mod audit;
 pub mod config;
+mod lease;
+pub mod operator;
+mod probes;
+pub mod standalone;
+pub mod telemetry;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::controllers::placing::Placing;
+use crate::controllers::transports::Transports;
+use crate::controllers::{self, Context};
+use crate::executor::transport::sim::{Sim, SimOptions};
+use crate::resources::Limits;
+use crate::store::{Caches, Store};
+use crate::units::Bytes;
+
+/// Where simulated nodes are kept, and what they are like.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SimulatedArgs {
+    /// The size of each disk of simulated nodes
+    #[arg(long, default_value = "500Gi", value_name = "SIZE", value_parser = parse_size)]
+    pub simulated_device_size: Bytes,
+    /// Write every command of simulated nodes to commands.log in their directory
+    #[arg(long)]
+    pub simulated_log: bool,
+}
+
+fn parse_size(text: &str) -> Result<Bytes, String> {
+    text.parse().map_err(|error: crate::units::ParseSizeError| error.to_string())
+}
+
+/// Opens the simulated nodes of a data directory.
+fn open_sim(data: &Path, args: &SimulatedArgs) -> anyhow::Result<Sim> {
+    let options = SimOptions {
+        device_size: args.simulated_device_size,
+        log_commands: args.simulated_log,
+        ..SimOptions::new(data.join("simulated"))
+    };
+    let sim = Sim::open(options).context("the simulated nodes cannot be opened")?;
+    tracing::warn!("SIMULATED nodes: nothing is stored, for trials and tests only");
+    Ok(sim)
+}
+
+/// Starts the controllers as a task. The handle ends only when they do, which nobody expects.
+fn start_controllers(
+    store: &Store,
+    caches: &Caches,
+    sim: Option<Sim>,
+    look_every: Duration,
+) -> tokio::task::JoinHandle<()> {
+    let (placing, work) = Placing::start(store.clone(), caches.clone());
+    tokio::spawn(work);
+    let transports = Transports::new(store.clone(), caches.clone(), sim);
+    let context = Context::new(store.clone(), caches.clone(), transports, placing, look_every);
+    tokio::spawn(controllers::run(Arc::new(context)))
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn asked_to_end() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Limits of clusters that are made without any.
+fn default_limits() -> Limits {
+    Limits::default()
+}

@@ -55,10 +55,7 @@ pub async fn run(server: &str, client: &Client, cases: &[Case]) -> usize {
     let run = uuid::Uuid::new_v4().simple().to_string()[..6].to_owned();
     let results: Vec<(&Case, Result<(), String>)> = futures::stream::iter(cases.iter().enumerate())
         .map(|(at, case)| {
-            let context = Context {
-                client: client.clone(),
-                tag: format!("c{at}-{run}"),
-            };
+            let context = Context { client: client.clone(), tag: format!("c{at}-{run}") };
             async move { (case, one(case, context).await) }
         })
         .buffered(AT_ONCE)
@@ -86,9 +83,7 @@ async fn one(case: &Case, context: Context) -> Result<(), String> {
         Ok(Err(panic)) => Err(match panic.try_into_panic() {
             Ok(why) => match why.downcast::<String>() {
                 Ok(text) => *text,
-                Err(why) => why
-                    .downcast::<&str>()
-                    .map_or_else(|_| "a panic".to_owned(), |t| (*t).to_owned()),
+                Err(why) => why.downcast::<&str>().map_or_else(|_| "a panic".to_owned(), |t| (*t).to_owned()),
             },
             Err(cancelled) => cancelled.to_string(),
         }),
@@ -130,10 +125,7 @@ impl Context {
 
     pub async fn made_with(&self, what: impl Display, spec: Value) -> Widget {
         let widget = self.widget(what, spec);
-        self.widgets()
-            .create(&PostParams::default(), &widget)
-            .await
-            .expect("create")
+        self.widgets().create(&PostParams::default(), &widget).await.expect("create")
     }
 
     /// Removes a widget, finalizers or not.
@@ -141,10 +133,7 @@ impl Context {
         let name = widget.name_any();
         let patch = json!({ "metadata": { "finalizers": null } });
         let patch = kube::api::Patch::Merge(&patch);
-        let _ = self
-            .widgets()
-            .patch(&name, &Default::default(), &patch)
-            .await; // gone already: fine
+        let _ = self.widgets().patch(&name, &Default::default(), &patch).await; // gone already: fine
         let _ = self.widgets().delete(&name, &DeleteParams::default()).await;
     }
 
@@ -155,9 +144,7 @@ impl Context {
         if api.get_opt(name).await.expect("an answer").is_none() {
             let object = json!({ "metadata": { "name": name } });
             let object = serde_json::from_value(object).expect("a namespace");
-            api.create(&PostParams::default(), &object)
-                .await
-                .expect("create");
+            api.create(&PostParams::default(), &object).await.expect("create");
         }
         name.to_owned()
     }
@@ -171,27 +158,15 @@ impl Context {
         body: impl Into<String>,
     ) -> (u16, Value) {
         let request = http::Request::builder().method(method).uri(path);
-        let request = request
-            .header("content-type", content_type)
-            .header("accept", "application/json");
-        self.send(request.body(body.into().into_bytes()).expect("a request"))
-            .await
+        let request = request.header("content-type", content_type).header("accept", "application/json");
+        self.send(request.body(body.into().into_bytes()).expect("a request")).await
     }
 
     pub async fn send(&self, request: http::Request<Vec<u8>>) -> (u16, Value) {
         use http_body_util::BodyExt as _;
-        let response = self
-            .client
-            .send(request.map(kube::client::Body::from))
-            .await
-            .expect("an answer");
+        let response = self.client.send(request.map(kube::client::Body::from)).await.expect("an answer");
         let code = response.status().as_u16();
-        let body = response
-            .into_body()
-            .collect()
-            .await
-            .expect("a body")
-            .to_bytes();
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
         (code, serde_json::from_slice(&body).unwrap_or(Value::Null))
     }
 }
@@ -199,11 +174,7 @@ impl Context {
 /// The path of all widgets, or of one.
 pub fn widget_path(name: &str) -> String {
     let base = "/apis/conformance.bricklayer.dev/v1/widgets";
-    if name.is_empty() {
-        base.to_owned()
-    } else {
-        format!("{base}/{name}")
-    }
+    if name.is_empty() { base.to_owned() } else { format!("{base}/{name}") }
 }
 
 /// The `Status` inside an API error.
@@ -223,33 +194,16 @@ pub fn refused<T: std::fmt::Debug>(
     reason: &str,
 ) -> kube::core::Status {
     let status = refusal(result);
-    assert_eq!(
-        (status.code, status.reason.as_str()),
-        (code, reason),
-        "{}",
-        status.message
-    );
+    assert_eq!((status.code, status.reason.as_str()), (code, reason), "{}", status.message);
     status
 }
 
 /// Asserts a 422 whose causes name exactly these fields.
 #[track_caller]
-pub fn invalid<T: std::fmt::Debug>(
-    result: Result<T, kube::Error>,
-    fields: &[&str],
-) -> kube::core::Status {
+pub fn invalid<T: std::fmt::Debug>(result: Result<T, kube::Error>, fields: &[&str]) -> kube::core::Status {
     let status = refused(result, 422, "Invalid");
-    let causes = status
-        .details
-        .as_ref()
-        .map(|d| d.causes.as_slice())
-        .unwrap_or_default();
-    assert_eq!(
-        fields_of(causes.iter().map(|c| &*c.field)),
-        fields,
-        "{}",
-        status.message
-    );
+    let causes = status.details.as_ref().map(|d| d.causes.as_slice()).unwrap_or_default();
+    assert_eq!(fields_of(causes.iter().map(|c| &*c.field)), fields, "{}", status.message);
     status
 }
 
@@ -262,9 +216,5 @@ pub fn fields_of<'c>(causes: impl Iterator<Item = &'c str>) -> Vec<String> {
 
 /// A version as a number: both servers count.
 pub fn version(object: &impl kube::ResourceExt) -> u64 {
-    object
-        .resource_version()
-        .expect("a version")
-        .parse()
-        .expect("a number")
+    object.resource_version().expect("a version").parse().expect("a number")
 }

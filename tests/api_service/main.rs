@@ -16,15 +16,8 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let filter = arguments
-        .iter()
-        .find(|a| !a.starts_with('-'))
-        .cloned()
-        .unwrap_or_default();
-    let cases: Vec<harness::Case> = cases::all()
-        .into_iter()
-        .filter(|c| c.name.contains(&filter))
-        .collect();
+    let filter = arguments.iter().find(|a| !a.starts_with('-')).cloned().unwrap_or_default();
+    let cases: Vec<harness::Case> = cases::all().into_iter().filter(|c| c.name.contains(&filter)).collect();
     if arguments.iter().any(|a| a == "--list") {
         for case in &cases {
             println!("{}: test", case.name);
@@ -33,10 +26,7 @@ fn main() -> ExitCode {
     }
     let kubeconfig = std::env::var_os("BRICKLAYER_TEST_KUBECONFIG").filter(|v| !v.is_empty());
     let obliged = std::env::var("BRICKLAYER_TEST_REAL").is_ok_and(|v| v == "1");
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let mut failed = runtime.block_on(server::on_embedded(&cases));
     match kubeconfig {
         Some(path) => failed += runtime.block_on(server::on_real(&cases, path.as_ref())),
@@ -46,9 +36,5 @@ fn main() -> ExitCode {
         }
         None => println!("not run on a real API server: BRICKLAYER_TEST_KUBECONFIG is not set"),
     }
-    if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

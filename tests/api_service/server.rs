@@ -32,25 +32,16 @@ pub async fn on_real(cases: &[Case], kubeconfig: &Path) -> usize {
     let mut config = config.expect("a usable kubeconfig");
     config.default_retry = false; // a refusal is to be seen, not to be hidden
     let client = Client::try_from(config).expect("a client");
-    let version = client
-        .apiserver_version()
-        .await
-        .expect("the server answers");
+    let version = client.apiserver_version().await.expect("the server answers");
     let cases: Vec<Case> = cases.iter().filter(|c| !c.embedded_only).copied().collect();
 
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     let name = Widget::crd_name();
     remove(&client).await; // left by a run that was ended
     let deadline = Duration::from_secs(60);
-    definitions
-        .create(&PostParams::default(), &Widget::crd())
-        .await
-        .expect("the definition is taken");
+    definitions.create(&PostParams::default(), &Widget::crd()).await.expect("the definition is taken");
     let established = await_condition(definitions.clone(), name, conditions::is_crd_established());
-    tokio::time::timeout(deadline, established)
-        .await
-        .expect("in time")
-        .expect("it is served");
+    tokio::time::timeout(deadline, established).await.expect("in time").expect("it is served");
 
     let server = format!("kube-apiserver {}", version.git_version);
     let failed = run(&server, &client, &cases).await;
@@ -66,28 +57,14 @@ async fn remove(client: &Client) {
     let name = Widget::crd_name();
     let release = json!({ "metadata": { "finalizers": null } });
     let gone = async {
-        while definitions
-            .get_opt(name)
-            .await
-            .expect("an answer")
-            .is_some()
-        {
+        while definitions.get_opt(name).await.expect("an answer").is_some() {
             let _ = definitions.delete(name, &DeleteParams::default()).await; // or it is going already
-            for widget in widgets
-                .list(&ListParams::default())
-                .await
-                .into_iter()
-                .flatten()
-            {
+            for widget in widgets.list(&ListParams::default()).await.into_iter().flatten() {
                 let patch = Patch::Merge(&release);
-                let _ = widgets
-                    .patch(&widget.name_any(), &PatchParams::default(), &patch)
-                    .await; // or gone
+                let _ = widgets.patch(&widget.name_any(), &PatchParams::default(), &patch).await; // or gone
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), gone)
-        .await
-        .expect("the definition goes away");
+    tokio::time::timeout(Duration::from_secs(60), gone).await.expect("the definition goes away");
 }

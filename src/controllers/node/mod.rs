@@ -48,7 +48,7 @@ pub async fn pass(node: Arc<GlusterNode>, context: Arc<Context>) -> Result<Actio
         context.placing.accept_node(node).await?;
         return Ok(Action::requeue(context.look_every));
     }
-    let transport = context.transports.of(&*context.cluster(&node.spec.cluster)?).await?;
+    let transport = context.transports.to(&*context.cluster(&node.spec.cluster)?, &node).await?;
     let seen = look(&context, transport.as_ref(), &node).await;
     match decide(&node, &seen) {
         Next::Join { through } => {

@@ -72,9 +72,7 @@ pub(super) fn create(
 ) -> Result<(String, Draft), Refusal> {
     fits_endpoint(kind, namespace, None, &mut object)?;
     if object.claimed_version().is_some() {
-        return Err(Refusal::bad_request(
-            "resourceVersion should not be set on objects to be created",
-        ));
+        return Err(Refusal::bad_request("resourceVersion should not be set on objects to be created"));
     }
     metadata::tidy(&mut object.metadata);
     let given = std::mem::take(&mut object.metadata);
@@ -108,19 +106,9 @@ pub(super) fn create(
 }
 
 /// Decides on `new` in place of `old`. Both are in the stored form.
-pub(super) fn update(
-    kind: &Kind,
-    old: &Object,
-    mut new: Object,
-    terms: Terms,
-) -> Result<Decision, Refusal> {
+pub(super) fn update(kind: &Kind, old: &Object, mut new: Object, terms: Terms) -> Result<Decision, Refusal> {
     let name = old.metadata.name.clone().unwrap_or_default();
-    fits_endpoint(
-        kind,
-        old.metadata.namespace.as_deref(),
-        Some(&name),
-        &mut new,
-    )?;
+    fits_endpoint(kind, old.metadata.namespace.as_deref(), Some(&name), &mut new)?;
     is_current(kind, old, &new, terms.patched)?;
     let mut causes = Vec::new();
     match terms.part {
@@ -180,20 +168,12 @@ pub(super) fn delete(
     if let Some(uid) = &wanted.uid
         && Some(uid) != old.metadata.uid.as_ref()
     {
-        return Err(Refusal::conflict(
-            kind,
-            &name,
-            precondition("UID", uid, &is(&old.metadata.uid)),
-        ));
+        return Err(Refusal::conflict(kind, &name, precondition("UID", uid, &is(&old.metadata.uid))));
     }
     if let Some(version) = &wanted.version
         && Some(version) != old.metadata.resource_version.as_ref()
     {
-        let why = precondition(
-            "ResourceVersion",
-            version,
-            &is(&old.metadata.resource_version),
-        );
+        let why = precondition("ResourceVersion", version, &is(&old.metadata.resource_version));
         return Err(Refusal::conflict(kind, &name, why));
     }
     if !old.has_finalizers() {
@@ -217,15 +197,11 @@ pub(super) fn migrate(kind: &Kind, object: &mut Object) -> (bool, Vec<Cause>) {
         return (false, vec![]);
     };
     let mut rest = object.rest.clone();
-    schema.normalize(&mut rest, |part| {
-        part != "status" || object.rest.contains_key("status")
-    });
+    schema.normalize(&mut rest, |part| part != "status" || object.rest.contains_key("status"));
     let before = object.rest.clone();
     merge_new(&mut object.rest, rest);
-    let causes = schema
-        .parts()
-        .flat_map(|part| schema.check_part(part, object.rest.get(part), None))
-        .collect();
+    let causes =
+        schema.parts().flat_map(|part| schema.check_part(part, object.rest.get(part), None)).collect();
     (object.rest != before, causes)
 }
 
@@ -251,15 +227,9 @@ fn merge_new(into: &mut Map<String, Value>, from: Map<String, Value>) {
 pub(super) fn expiry(kind: &Kind, object: &Object, now: Timestamp) -> Option<i64> {
     const TTL: i64 = 3600;
     (kind.plural == "events" && matches!(kind.admits, Admits::Builtin(_))).then(|| {
-        let series = object
-            .rest
-            .get("series")
-            .and_then(|s| s.get("lastObservedTime"));
+        let series = object.rest.get("series").and_then(|s| s.get("lastObservedTime"));
         let seen = [series, object.rest.get("deprecatedLastTimestamp")];
-        let seen = seen
-            .into_iter()
-            .flatten()
-            .filter_map(|t| t.as_str()?.parse::<Timestamp>().ok());
+        let seen = seen.into_iter().flatten().filter_map(|t| t.as_str()?.parse::<Timestamp>().ok());
         let born = object.metadata.creation_timestamp.as_ref().map(|t| t.0);
         // A clock of the far future in an event must not keep it for ever.
         let last = seen.chain(born).max().map_or(now, |t| t.min(now));
@@ -285,11 +255,7 @@ fn fits_endpoint(
 ) -> Result<(), Refusal> {
     let custom = matches!(kind.admits, Admits::Schema(_));
     for (what, got, wanted) in [
-        (
-            "API version",
-            &mut object.api_version,
-            kind.stored_api_version.as_str(),
-        ),
+        ("API version", &mut object.api_version, kind.stored_api_version.as_str()),
         ("kind", &mut object.kind, kind.kind.as_str()),
     ] {
         match got.as_deref() {
@@ -299,8 +265,7 @@ fn fits_endpoint(
                 return Err(Refusal::bad_request(format!("the object has no {what}")));
             }
             Some(got) if custom && what == "kind" => {
-                let cause =
-                    Cause::invalid("kind", &format!("\"{got}\""), format!("must be {wanted}"));
+                let cause = Cause::invalid("kind", &format!("\"{got}\""), format!("must be {wanted}"));
                 let name = object.metadata.name.as_deref().unwrap_or_default();
                 return Err(Refusal::invalid(kind, name, vec![cause]));
             }
@@ -312,10 +277,7 @@ fn fits_endpoint(
         }
     }
     let metadata = &mut object.metadata;
-    match (
-        metadata.namespace.as_deref().filter(|n| !n.is_empty()),
-        namespace,
-    ) {
+    match (metadata.namespace.as_deref().filter(|n| !n.is_empty()), namespace) {
         (Some(got), Some(wanted)) if got != wanted => {
             return Err(Refusal::bad_request(
                 "the namespace of the provided object does not match the namespace sent on the request",
@@ -341,22 +303,14 @@ fn is_current(kind: &Kind, old: &Object, new: &Object, patched: bool) -> Result<
         && Some(uid) != old.metadata.uid.as_deref()
     {
         let have = old.metadata.uid.clone().unwrap_or_default();
-        return Err(Refusal::conflict(
-            kind,
-            name,
-            precondition("UID", uid, &have),
-        ));
+        return Err(Refusal::conflict(kind, name, precondition("UID", uid, &have)));
     }
     match new.claimed_version() {
         Some(version) if Some(version) != old.metadata.resource_version.as_deref() => {
             Err(Refusal::stale(kind, name))
         }
         None if !patched && !kind.unconditional => {
-            let cause = Cause::invalid(
-                "metadata.resourceVersion",
-                "0",
-                "must be specified for an update",
-            );
+            let cause = Cause::invalid("metadata.resourceVersion", "0", "must be specified for an update");
             Err(Refusal::invalid(kind, name, vec![cause]))
         }
         _ => Ok(()),
@@ -384,11 +338,7 @@ fn immutable_faults(old: &Object, new: &Object) -> Vec<Cause> {
     if old.is_deleting() || !new.is_deleting() {
         return vec![];
     }
-    vec![Cause::invalid(
-        "metadata.deletionTimestamp",
-        "\"object\"",
-        "field is immutable",
-    )]
+    vec![Cause::invalid("metadata.deletionTimestamp", "\"object\"", "field is immutable")]
 }
 
 fn new_finalizers(old: &Object, new: &Object) -> Vec<Cause> {
@@ -396,12 +346,7 @@ fn new_finalizers(old: &Object, new: &Object) -> Vec<Cause> {
         return vec![];
     }
     let had = old.metadata.finalizers.as_deref().unwrap_or_default();
-    let added = new
-        .metadata
-        .finalizers
-        .iter()
-        .flatten()
-        .filter(|f| !had.contains(f));
+    let added = new.metadata.finalizers.iter().flatten().filter(|f| !had.contains(f));
     let added: Vec<&str> = added.map(String::as_str).collect();
     if added.is_empty() {
         return vec![];
@@ -412,27 +357,14 @@ fn new_finalizers(old: &Object, new: &Object) -> Vec<Cause> {
     vec![Cause::forbidden("metadata.finalizers", &why)]
 }
 
-fn normalize(
-    kind: &Kind,
-    object: &mut Object,
-    name: &str,
-    strict: bool,
-    part: Part,
-) -> Result<(), Refusal> {
+fn normalize(kind: &Kind, object: &mut Object, name: &str, strict: bool, part: Part) -> Result<(), Refusal> {
     match &kind.admits {
         Admits::Schema(schema) => {
-            let touched =
-                |field: &str| !kind.has_status || (field == "status") == (part == Part::Status);
+            let touched = |field: &str| !kind.has_status || (field == "status") == (part == Part::Status);
             let dropped = schema.normalize(&mut object.rest, touched);
             if strict && !dropped.is_empty() {
-                let fields: Vec<String> = dropped
-                    .iter()
-                    .map(|f| format!("unknown field \"{f}\""))
-                    .collect();
-                return Err(Refusal::bad_request(format!(
-                    "strict decoding error: {}",
-                    fields.join(", ")
-                )));
+                let fields: Vec<String> = dropped.iter().map(|f| format!("unknown field \"{f}\"")).collect();
+                return Err(Refusal::bad_request(format!("strict decoding error: {}", fields.join(", "))));
             }
         }
         Admits::Builtin(builtin) => {
@@ -476,9 +408,5 @@ fn check_content(kind: &Kind, new: &Object, old: Option<&Object>, part: Part) ->
 }
 
 fn refuse_if(kind: &Kind, name: &str, causes: Vec<Cause>) -> Result<(), Refusal> {
-    if causes.is_empty() {
-        Ok(())
-    } else {
-        Err(Refusal::invalid(kind, name, causes))
-    }
+    if causes.is_empty() { Ok(()) } else { Err(Refusal::invalid(kind, name, causes)) }
 }

@@ -24,31 +24,14 @@ pub(super) struct Builtin {
     pub(super) check: fn(Option<&Object>, &Object) -> Vec<Cause>,
 }
 
-static LEASE: Builtin = Builtin {
-    round_trip: through::<Lease>,
-    complete: nothing,
-    check: check_lease,
-};
-static EVENT: Builtin = Builtin {
-    round_trip: through::<Event>,
-    complete: nothing,
-    check: check_event,
-};
-static SECRET: Builtin = Builtin {
-    round_trip: through::<Secret>,
-    complete: complete_secret,
-    check: check_secret,
-};
-static CONFIG: Builtin = Builtin {
-    round_trip: through::<ConfigMap>,
-    complete: nothing,
-    check: check_immutable,
-};
-static NAMESPACE: Builtin = Builtin {
-    round_trip: through::<Namespace>,
-    complete: nothing,
-    check: |_, _| vec![],
-};
+static LEASE: Builtin = Builtin { round_trip: through::<Lease>, complete: nothing, check: check_lease };
+static EVENT: Builtin = Builtin { round_trip: through::<Event>, complete: nothing, check: check_event };
+static SECRET: Builtin =
+    Builtin { round_trip: through::<Secret>, complete: complete_secret, check: check_secret };
+static CONFIG: Builtin =
+    Builtin { round_trip: through::<ConfigMap>, complete: nothing, check: check_immutable };
+static NAMESPACE: Builtin =
+    Builtin { round_trip: through::<Namespace>, complete: nothing, check: |_, _| vec![] };
 
 /// Fields of an event that `v1` calls differently than `events.k8s.io/v1`, the form in which events are kept.
 const CORE_EVENT: &[(&str, &str)] = &[
@@ -120,10 +103,7 @@ fn event_fields(regarding: &str, controller: &str) -> Vec<Field> {
 }
 
 fn field(name: &str, path: &[&str]) -> Field {
-    Field {
-        name: name.to_owned(),
-        path: path.iter().map(|p| (*p).to_owned()).collect(),
-    }
+    Field { name: name.to_owned(), path: path.iter().map(|p| (*p).to_owned()).collect() }
 }
 
 fn through<T: Serialize + DeserializeOwned>(value: Value) -> Result<Value, serde_json::Error> {
@@ -163,10 +143,7 @@ fn check_secret(old: Option<&Object>, new: &Object) -> Vec<Cause> {
     if let Some(old) = old
         && old.rest.get("type") != new.rest.get("type")
     {
-        let value = new
-            .rest
-            .get("type")
-            .map_or_else(String::new, Value::to_string);
+        let value = new.rest.get("type").map_or_else(String::new, Value::to_string);
         causes.push(Cause::invalid("type", &value, "field is immutable"));
     }
     causes
@@ -180,10 +157,7 @@ fn check_immutable(old: Option<&Object>, new: &Object) -> Vec<Cause> {
     }
     for part in ["immutable", "data", "binaryData"] {
         if old.rest.get(part) != new.rest.get(part) {
-            causes.push(Cause::forbidden(
-                part,
-                "field is immutable when `immutable` is set",
-            ));
+            causes.push(Cause::forbidden(part, "field is immutable when `immutable` is set"));
         }
     }
     causes
@@ -193,21 +167,11 @@ fn check_keys(new: &Object) -> Vec<Cause> {
     const WHY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
     let mut causes = Vec::new();
     for part in ["data", "binaryData"] {
-        for key in new
-            .rest
-            .get(part)
-            .and_then(Value::as_object)
-            .into_iter()
-            .flat_map(Map::keys)
-        {
+        for key in new.rest.get(part).and_then(Value::as_object).into_iter().flat_map(Map::keys) {
             let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
             let reserved = key == "." || key.starts_with("..");
             if key.is_empty() || key.len() > 253 || reserved || !key.chars().all(fits) {
-                causes.push(Cause::invalid(
-                    format!("{part}[{key}]"),
-                    &format!("\"{key}\""),
-                    WHY,
-                ));
+                causes.push(Cause::invalid(format!("{part}[{key}]"), &format!("\"{key}\""), WHY));
             }
         }
     }
@@ -216,27 +180,14 @@ fn check_keys(new: &Object) -> Vec<Cause> {
 
 fn check_lease(_: Option<&Object>, new: &Object) -> Vec<Cause> {
     let mut causes = Vec::new();
-    let number = |name: &str| {
-        new.rest
-            .get("spec")
-            .and_then(|s| s.get(name))
-            .and_then(Value::as_i64)
-    };
+    let number = |name: &str| new.rest.get("spec").and_then(|s| s.get(name)).and_then(Value::as_i64);
     if let Some(seconds) = number("leaseDurationSeconds").filter(|s| *s <= 0) {
         let why = "must be greater than 0";
-        causes.push(Cause::invalid(
-            "spec.leaseDurationSeconds",
-            &seconds.to_string(),
-            why,
-        ));
+        causes.push(Cause::invalid("spec.leaseDurationSeconds", &seconds.to_string(), why));
     }
     if let Some(count) = number("leaseTransitions").filter(|c| *c < 0) {
         let why = "must be greater than or equal to 0";
-        causes.push(Cause::invalid(
-            "spec.leaseTransitions",
-            &count.to_string(),
-            why,
-        ));
+        causes.push(Cause::invalid("spec.leaseTransitions", &count.to_string(), why));
     }
     causes
 }
@@ -244,17 +195,10 @@ fn check_lease(_: Option<&Object>, new: &Object) -> Vec<Cause> {
 /// An event lies in the namespace of what it is about; about cluster-scoped things, in `default`.
 fn check_event(_: Option<&Object>, new: &Object) -> Vec<Cause> {
     let namespace = new.metadata.namespace.as_deref().unwrap_or_default();
-    let about = new
-        .rest
-        .get("regarding")
-        .and_then(|r| r.get("namespace"))
-        .and_then(Value::as_str);
+    let about = new.rest.get("regarding").and_then(|r| r.get("namespace")).and_then(Value::as_str);
     let about = about.unwrap_or_default();
-    let fits = if about.is_empty() {
-        matches!(namespace, "default" | "kube-system")
-    } else {
-        about == namespace
-    };
+    let fits =
+        if about.is_empty() { matches!(namespace, "default" | "kube-system") } else { about == namespace };
     if fits {
         return vec![];
     }

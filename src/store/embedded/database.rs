@@ -57,19 +57,16 @@ impl Database {
         let (file, fresh) = private_file(path).map_err(DatabaseError::File)?;
         let big = file.metadata().map_err(DatabaseError::File)?.len() >= COMPACT_FROM;
         let backend = redb::backends::FileBackend::new(file)?;
-        let redb = redb::Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            .create_with_backend(backend)
-            .map_err(|e| match e {
+        let redb = redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(
+            |e| match e {
                 redb::DatabaseError::DatabaseAlreadyOpen => DatabaseError::Locked,
                 other => other.into(),
-            })?;
+            },
+        )?;
         let mut database = Database::prepare(redb)?;
         if fresh && let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
             // Without this a power cut can forget the file's name, and with it every durable write.
-            File::open(directory)
-                .and_then(|d| d.sync_all())
-                .map_err(DatabaseError::File)?;
+            File::open(directory).and_then(|d| d.sync_all()).map_err(DatabaseError::File)?;
         }
         if big {
             let shrunk = database.redb.compact();
@@ -81,9 +78,7 @@ impl Database {
     /// Opens a database on other storage, for tests with faults.
     #[cfg(test)]
     pub(super) fn on(backend: impl redb::StorageBackend) -> Result<Database, DatabaseError> {
-        let redb = redb::Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            .create_with_backend(backend)?;
+        let redb = redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend)?;
         Database::prepare(redb)
     }
 
@@ -106,10 +101,7 @@ impl Database {
     /// Reads everything.
     pub(super) fn load(&self) -> Result<Contents, DatabaseError> {
         let transaction = self.redb.begin_read()?;
-        let head = transaction
-            .open_table(META)?
-            .get(HEAD)?
-            .map_or(0, |h| h.value());
+        let head = transaction.open_table(META)?.get(HEAD)?.map_or(0, |h| h.value());
         let mut objects = Vec::new();
         for entry in transaction.open_table(OBJECTS)?.iter()? {
             let (key, value) = entry?;
@@ -120,11 +112,7 @@ impl Database {
     }
 
     /// Writes a batch in one durable transaction. `shelves` names the shelves of the changes.
-    pub(super) fn write(
-        &self,
-        shelves: &[String],
-        changes: &[Change],
-    ) -> Result<(), DatabaseError> {
+    pub(super) fn write(&self, shelves: &[String], changes: &[Change]) -> Result<(), DatabaseError> {
         let transaction = self.redb.begin_write()?;
         {
             let mut objects = transaction.open_table(OBJECTS)?;
@@ -146,10 +134,7 @@ impl Database {
 
 /// `group/plural/namespace/name` as (`group/plural`, `namespace/name`); the group may be empty.
 fn split_key(key: &str) -> (&str, &str) {
-    let slash = key
-        .match_indices('/')
-        .nth(1)
-        .map_or(key.len(), |(at, _)| at);
+    let slash = key.match_indices('/').nth(1).map_or(key.len(), |(at, _)| at);
     (&key[..slash], key.get(slash + 1..).unwrap_or_default())
 }
 
@@ -157,13 +142,8 @@ fn split_key(key: &str) -> (&str, &str) {
 fn private_file(path: &Path) -> std::io::Result<(File, bool)> {
     use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
     let fresh = !path.exists();
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)?;
+    let file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
     if file.metadata()?.permissions().mode() & 0o077 != 0 {
         file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
     }

@@ -14,10 +14,7 @@ pub(super) fn answer(kinds: &Kinds, path: &[String]) -> Option<Value> {
         ["healthz" | "livez" | "readyz"] => Some(json!("ok")),
         ["api"] => Some(json!({ "kind": "APIVersions", "versions": ["v1"] })),
         ["apis"] => {
-            let groups: Vec<Value> = groups(kinds)
-                .into_iter()
-                .map(|(g, v)| group(g, v))
-                .collect();
+            let groups: Vec<Value> = groups(kinds).into_iter().map(|(g, v)| group(g, v)).collect();
             Some(json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups }))
         }
         ["api", "v1"] => resources(kinds, "", "v1"),
@@ -44,9 +41,7 @@ fn version() -> Value {
 
 fn groups(kinds: &Kinds) -> BTreeSet<(&str, &str)> {
     let named = kinds.iter().filter(|k| !k.group.is_empty());
-    named
-        .map(|k| (k.group.as_str(), k.version.as_str()))
-        .collect()
+    named.map(|k| (k.group.as_str(), k.version.as_str())).collect()
 }
 
 fn group(name: &str, version: &str) -> Value {
@@ -55,9 +50,7 @@ fn group(name: &str, version: &str) -> Value {
 }
 
 fn resources(kinds: &Kinds, group: &str, version: &str) -> Option<Value> {
-    let served = kinds
-        .iter()
-        .filter(|k| k.group == group && k.version == version);
+    let served = kinds.iter().filter(|k| k.group == group && k.version == version);
     let resources: Vec<Value> = served.flat_map(|kind| resource(kind)).collect();
     (!resources.is_empty()).then(|| {
         json!({
@@ -71,9 +64,7 @@ fn resource(kind: &Kind) -> Vec<Value> {
     let verbs: &[&str] = if kind.read_only {
         &["get", "list", "watch"]
     } else {
-        &[
-            "create", "delete", "get", "list", "patch", "update", "watch",
-        ]
+        &["create", "delete", "get", "list", "patch", "update", "watch"]
     };
     let mut all = vec![json!({
         "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind,

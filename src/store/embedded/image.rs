@@ -47,19 +47,8 @@ pub(super) struct Image {
 
 impl Image {
     /// An image of what was loaded: the past is not known.
-    pub(super) fn new(
-        shelves: Vec<BTreeMap<Path, Arc<Stored>>>,
-        head: u64,
-        window: Window,
-    ) -> Image {
-        Image {
-            shelves,
-            log: VecDeque::new(),
-            log_bytes: 0,
-            window,
-            head,
-            floor: head,
-        }
+    pub(super) fn new(shelves: Vec<BTreeMap<Path, Arc<Stored>>>, head: u64, window: Window) -> Image {
+        Image { shelves, log: VecDeque::new(), log_bytes: 0, window, head, floor: head }
     }
 
     pub(super) fn head(&self) -> u64 {
@@ -82,31 +71,18 @@ impl Image {
 
     /// The path as the shelf spells it, to be shared instead of copied.
     pub(super) fn path(&self, shelf: usize, path: &str) -> Option<Path> {
-        self.shelves
-            .get(shelf)?
-            .get_key_value(path)
-            .map(|(path, _)| path.clone())
+        self.shelves.get(shelf)?.get_key_value(path).map(|(path, _)| path.clone())
     }
 
     /// A whole shelf, in order of path.
-    pub(super) fn shelf(
-        &self,
-        shelf: usize,
-    ) -> impl DoubleEndedIterator<Item = (&Path, &Arc<Stored>)> {
+    pub(super) fn shelf(&self, shelf: usize) -> impl DoubleEndedIterator<Item = (&Path, &Arc<Stored>)> {
         self.shelves.get(shelf).into_iter().flatten()
     }
 
     /// The part of a shelf from `start` on.
-    pub(super) fn from(
-        &self,
-        shelf: usize,
-        start: &str,
-    ) -> impl Iterator<Item = (&Path, &Arc<Stored>)> {
+    pub(super) fn from(&self, shelf: usize, start: &str) -> impl Iterator<Item = (&Path, &Arc<Stored>)> {
         use std::ops::Bound::{Included, Unbounded};
-        self.shelves
-            .get(shelf)
-            .into_iter()
-            .flat_map(move |s| s.range::<str, _>((Included(start), Unbounded)))
+        self.shelves.get(shelf).into_iter().flat_map(move |s| s.range::<str, _>((Included(start), Unbounded)))
     }
 
     /// The changes after `version`, oldest first; `None` when they are no longer all known, or when the
@@ -121,15 +97,10 @@ impl Image {
 
     /// What a shelf held at `version`, where that differs from now: the objects as they were, `None` for
     /// those that were not there.
-    pub(super) fn undo_to(
-        &self,
-        shelf: usize,
-        version: u64,
-    ) -> Option<HashMap<Path, Option<Arc<Stored>>>> {
+    pub(super) fn undo_to(&self, shelf: usize, version: u64) -> Option<HashMap<Path, Option<Arc<Stored>>>> {
         let mut past = HashMap::new();
         for change in self.since(version)?.filter(|c| c.shelf == shelf) {
-            past.entry(change.path.clone())
-                .or_insert_with(|| change.before.clone());
+            past.entry(change.path.clone()).or_insert_with(|| change.before.clone());
         }
         Some(past)
     }

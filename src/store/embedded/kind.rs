@@ -58,9 +58,7 @@ impl Field {
         let Some((first, more)) = self.path.split_first() else {
             return String::new();
         };
-        let found = more
-            .iter()
-            .try_fold(rest.get(first), |v, key| v.map(|v| v.get(key)));
+        let found = more.iter().try_fold(rest.get(first), |v, key| v.map(|v| v.get(key)));
         match found.flatten() {
             Some(Value::String(text)) => text.clone(),
             Some(value @ (Value::Bool(_) | Value::Number(_))) => value.to_string(),
@@ -102,27 +100,19 @@ impl Kinds {
         }
         let mut shelves: Vec<String> = Vec::new();
         for kind in &mut kinds {
-            let group = kind
-                .stored_api_version
-                .rsplit_once('/')
-                .map_or("", |(group, _)| group);
+            let group = kind.stored_api_version.rsplit_once('/').map_or("", |(group, _)| group);
             let name = format!("{group}/{}", kind.plural);
             kind.shelf = shelves.iter().position(|s| *s == name).unwrap_or_else(|| {
                 shelves.push(name);
                 shelves.len() - 1
             });
         }
-        Ok(Kinds {
-            kinds: kinds.into_iter().map(Arc::new).collect(),
-            shelves,
-        })
+        Ok(Kinds { kinds: kinds.into_iter().map(Arc::new).collect(), shelves })
     }
 
     /// The kind a path names.
     pub(super) fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
-        self.kinds
-            .iter()
-            .find(|k| k.plural == plural && k.group == group && k.version == version)
+        self.kinds.iter().find(|k| k.plural == plural && k.group == group && k.version == version)
     }
 
     /// All kinds, built-in ones first.
@@ -137,78 +127,47 @@ impl Kinds {
 
     /// The kind in whose form the objects of a shelf are stored.
     pub(super) fn keeper(&self, shelf: usize) -> Option<&Arc<Kind>> {
-        self.kinds
-            .iter()
-            .find(|k| k.shelf == shelf && k.renames.is_empty())
+        self.kinds.iter().find(|k| k.shelf == shelf && k.renames.is_empty())
     }
 }
 
 /// `group/version`, or `version` alone for the core group.
 pub(super) fn group_version(group: &str, version: &str) -> String {
-    if group.is_empty() {
-        version.to_owned()
-    } else {
-        format!("{group}/{version}")
-    }
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }
 
 fn dotted(name: &str, group: &str) -> String {
-    if group.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{name}.{group}")
-    }
+    if group.is_empty() { name.to_owned() } else { format!("{name}.{group}") }
 }
 
 fn custom(definition: &CustomResourceDefinition) -> Result<Kind, SchemaError> {
     let spec = &definition.spec;
     let names = &spec.names;
-    let unfit = |why: &str| SchemaError::Unfit {
-        kind: names.kind.clone(),
-        why: why.to_owned(),
-    };
+    let unfit = |why: &str| SchemaError::Unfit { kind: names.kind.clone(), why: why.to_owned() };
     let version = spec
         .versions
         .iter()
         .find(|v| v.served && v.storage)
         .ok_or_else(|| unfit("no version is both served and stored"))?;
-    let schema = version
-        .schema
-        .as_ref()
-        .and_then(|s| s.open_api_v3_schema.as_ref());
+    let schema = version.schema.as_ref().and_then(|s| s.open_api_v3_schema.as_ref());
     let schema = schema.ok_or_else(|| unfit("it has no schema"))?;
     let mut fields = Vec::new();
     for field in version.selectable_fields.iter().flatten() {
         let name = field.json_path.trim_start_matches('.').to_owned();
         if name.is_empty() || name.contains(['[', '*', '\'']) {
-            return Err(unfit(&format!(
-                "selectable field {} is not a plain path",
-                field.json_path
-            )));
+            return Err(unfit(&format!("selectable field {} is not a plain path", field.json_path)));
         }
-        fields.push(Field {
-            path: name.split('.').map(str::to_owned).collect(),
-            name,
-        });
+        fields.push(Field { path: name.split('.').map(str::to_owned).collect(), name });
     }
-    let has_status = version
-        .subresources
-        .as_ref()
-        .is_some_and(|s| s.status.is_some());
+    let has_status = version.subresources.as_ref().is_some_and(|s| s.status.is_some());
     let admits = Admits::Schema(Box::new(Schema::new(&names.kind, schema, has_status)?));
     Ok(Kind {
         group: spec.group.clone(),
         version: version.name.clone(),
         kind: names.kind.clone(),
-        list_kind: names
-            .list_kind
-            .clone()
-            .unwrap_or_else(|| format!("{}List", names.kind)),
+        list_kind: names.list_kind.clone().unwrap_or_else(|| format!("{}List", names.kind)),
         plural: names.plural.clone(),
-        singular: names
-            .singular
-            .clone()
-            .unwrap_or_else(|| names.kind.to_lowercase()),
+        singular: names.singular.clone().unwrap_or_else(|| names.kind.to_lowercase()),
         short_names: names.short_names.clone().unwrap_or_default(),
         categories: names.categories.clone().unwrap_or_default(),
         namespaced: spec.scope == "Namespaced",

@@ -21,13 +21,8 @@ use super::status::Refusal;
 /// The filter that a list or watch asks for.
 pub(super) fn filter(asked: &Asked<'_>) -> Result<Filter, Refusal> {
     let text = |name: &str| asked.query.text(name);
-    Filter::parse(
-        asked.kind,
-        asked.namespace.as_deref(),
-        text("labelSelector"),
-        text("fieldSelector"),
-    )
-    .map_err(Refusal::bad_request)
+    Filter::parse(asked.kind, asked.namespace.as_deref(), text("labelSelector"), text("fieldSelector"))
+        .map_err(Refusal::bad_request)
 }
 
 /// One page.
@@ -40,15 +35,10 @@ struct Page {
 }
 
 /// Answers a list.
-pub(super) fn list(
-    image: &parking_lot::RwLock<Image>,
-    asked: &Asked<'_>,
-) -> Result<Bytes, Refusal> {
+pub(super) fn list(image: &parking_lot::RwLock<Image>, asked: &Asked<'_>) -> Result<Bytes, Refusal> {
     let filter = filter(asked)?;
     if asked.query.text("sendInitialEvents").is_some() {
-        return Err(Refusal::bad_request(
-            "sendInitialEvents is forbidden for list",
-        ));
+        return Err(Refusal::bad_request("sendInitialEvents is forbidden for list"));
     }
     let limit = asked.query.number("limit")?.filter(|l| *l > 0);
     let limit = limit.map_or(usize::MAX, |l| usize::try_from(l).unwrap_or(usize::MAX));
@@ -73,17 +63,14 @@ fn start_of(image: &Image, asked: &Asked<'_>) -> Result<(u64, String), Refusal> 
         }
         return decode(token).ok_or_else(|| Refusal::bad_request("continue key is not valid"));
     }
-    let start = asked
-        .namespace
-        .as_ref()
-        .map_or_else(String::new, |n| format!("{n}/"));
+    let start = asked.namespace.as_ref().map_or_else(String::new, |n| format!("{n}/"));
     match (version, query.text("resourceVersionMatch")) {
-        (None, Some(_)) => Err(Refusal::bad_request(
-            "resourceVersionMatch is forbidden unless resourceVersion is provided",
-        )),
-        (Some(0), Some("Exact")) => Err(Refusal::bad_request(
-            "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"",
-        )),
+        (None, Some(_)) => {
+            Err(Refusal::bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided"))
+        }
+        (Some(0), Some("Exact")) => {
+            Err(Refusal::bad_request("resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\""))
+        }
         (Some(wanted), _) if wanted > head => Err(Refusal::too_new(wanted, head)),
         (Some(wanted), Some("Exact")) => Ok((wanted, start)),
         (_, None | Some("NotOlderThan")) => Ok((head, start)),
@@ -101,13 +88,9 @@ fn page(
     start: &str,
     limit: usize,
 ) -> Result<Page, Refusal> {
-    let past = image
-        .undo_to(shelf, version)
-        .ok_or_else(|| Refusal::expired(version, image.floor()))?;
+    let past = image.undo_to(shelf, version).ok_or_else(|| Refusal::expired(version, image.floor()))?;
     let inside = |path: &str| match &filter.namespace {
-        Some(namespace) => path
-            .strip_prefix(namespace.as_str())
-            .is_some_and(|rest| rest.starts_with('/')),
+        Some(namespace) => path.strip_prefix(namespace.as_str()).is_some_and(|rest| rest.starts_with('/')),
         None => true,
     };
     // Objects that are gone by now are in the past only; the ordered map puts them back in their place.
@@ -127,12 +110,7 @@ fn page(
         (None, Some(_)) => revived.next(),
         (_, _) => kept.next(),
     });
-    let mut page = Page {
-        version,
-        items: Vec::new(),
-        next: None,
-        remaining: 0,
-    };
+    let mut page = Page { version, items: Vec::new(), next: None, remaining: 0 };
     for (path, object) in merged.filter(|(path, object)| filter.matches(path, object)) {
         if page.items.len() < limit {
             page.items.push(object.clone());

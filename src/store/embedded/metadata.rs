@@ -43,10 +43,7 @@ pub(super) fn check(metadata: &ObjectMeta) -> Vec<Cause> {
     let mut causes = Vec::new();
     let name = metadata.name.as_deref().unwrap_or_default();
     if name.is_empty() {
-        causes.push(Cause::required(
-            "metadata.name",
-            "name or generateName is required",
-        ));
+        causes.push(Cause::required("metadata.name", "name or generateName is required"));
     } else if !is_subdomain(name) {
         const WHY: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, \
                            '-' or '.', and must start and end with an alphanumeric character";
@@ -54,47 +51,27 @@ pub(super) fn check(metadata: &ObjectMeta) -> Vec<Cause> {
     }
     for (key, value) in metadata.labels.iter().flatten() {
         if let Some(why) = qualified_name_fault(key) {
-            causes.push(Cause::invalid(
-                "metadata.labels",
-                &format!("\"{key}\""),
-                why,
-            ));
+            causes.push(Cause::invalid("metadata.labels", &format!("\"{key}\""), why));
         }
         if let Some(why) = label_value_fault(value) {
-            causes.push(Cause::invalid(
-                "metadata.labels",
-                &format!("\"{value}\""),
-                why,
-            ));
+            causes.push(Cause::invalid("metadata.labels", &format!("\"{value}\""), why));
         }
     }
     let mut size = 0;
     for (key, value) in metadata.annotations.iter().flatten() {
         size += key.len() + value.len();
         if let Some(why) = qualified_name_fault(&key.to_lowercase()) {
-            causes.push(Cause::invalid(
-                "metadata.annotations",
-                &format!("\"{key}\""),
-                why,
-            ));
+            causes.push(Cause::invalid("metadata.annotations", &format!("\"{key}\""), why));
         }
     }
     if size > MAX_ANNOTATIONS {
         let message = format!("Too long: may not be more than {MAX_ANNOTATIONS} bytes");
         let field = "metadata.annotations".to_owned();
-        causes.push(Cause {
-            reason: "FieldValueTooLong",
-            field,
-            message,
-        });
+        causes.push(Cause { reason: "FieldValueTooLong", field, message });
     }
     for finalizer in metadata.finalizers.iter().flatten() {
         if let Some(why) = qualified_name_fault(finalizer) {
-            causes.push(Cause::invalid(
-                "metadata.finalizers",
-                &format!("\"{finalizer}\""),
-                why,
-            ));
+            causes.push(Cause::invalid("metadata.finalizers", &format!("\"{finalizer}\""), why));
         }
     }
     causes.extend(check_owners(metadata));
@@ -114,22 +91,14 @@ fn check_owners(metadata: &ObjectMeta) -> Vec<Cause> {
         for (part, value) in parts {
             if value.is_empty() {
                 let field = format!("metadata.ownerReferences.{part}");
-                causes.push(Cause::invalid(
-                    field,
-                    "\"\"",
-                    format!("{part} must not be empty"),
-                ));
+                causes.push(Cause::invalid(field, "\"\"", format!("{part} must not be empty")));
             }
         }
         controllers += usize::from(owner.controller == Some(true));
     }
     if controllers > 1 {
         let why = "Only one reference can have Controller set to true";
-        causes.push(Cause::invalid(
-            "metadata.ownerReferences",
-            "\"object\"",
-            why,
-        ));
+        causes.push(Cause::invalid("metadata.ownerReferences", "\"object\"", why));
     }
     causes
 }
@@ -158,9 +127,7 @@ pub(super) fn qualified_name_fault(key: &str) -> Option<String> {
     if let Some(prefix) = prefix
         && !is_subdomain(prefix)
     {
-        return Some(format!(
-            "prefix part \"{prefix}\" must be a lowercase RFC 1123 subdomain"
-        ));
+        return Some(format!("prefix part \"{prefix}\" must be a lowercase RFC 1123 subdomain"));
     }
     if name.is_empty() {
         return Some("name part must be non-empty".to_owned());

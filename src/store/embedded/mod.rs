@@ -158,10 +158,7 @@ impl Embedded {
     ///
     /// See [`OpenError`]. An object that the present schema refuses is no error: it is logged and served, and
     /// its next write has to satisfy the schema.
-    pub fn open(
-        options: Options,
-        kinds: Vec<CustomResourceDefinition>,
-    ) -> Result<Embedded, OpenError> {
+    pub fn open(options: Options, kinds: Vec<CustomResourceDefinition>) -> Result<Embedded, OpenError> {
         let database = Database::open(&options.path)?;
         Embedded::on(database, options, &kinds)
     }
@@ -174,10 +171,7 @@ impl Embedded {
         let kinds = Kinds::new(definitions)?;
         let loaded = load(&kinds, &options.namespaces, database.load()?)?;
         database.write(kinds.shelves(), &loaded.changes)?;
-        let window = Window {
-            changes: options.event_window,
-            bytes: options.event_window_bytes,
-        };
+        let window = Window { changes: options.event_window, bytes: options.event_window_bytes };
         let image = Arc::new(RwLock::new(Image::new(loaded.shelves, loaded.head, window)));
         let (sender, head) = tokio::sync::watch::channel(loaded.head);
         let counters = Arc::new(Counters::default());
@@ -201,10 +195,7 @@ impl Embedded {
             bookmark_every: options.bookmark_every,
             watches: Arc::default(),
         };
-        Ok(Embedded {
-            shared: Arc::new(shared),
-            counters,
-        })
+        Ok(Embedded { shared: Arc::new(shared), counters })
     }
 
     /// A client that talks to this store. Needs a running Tokio runtime.
@@ -214,9 +205,7 @@ impl Embedded {
 
     /// The service itself, to be mounted elsewhere. It knows no authentication.
     pub fn service(&self) -> ApiService {
-        ApiService {
-            shared: self.shared.clone(),
-        }
+        ApiService { shared: self.shared.clone() }
     }
 
     /// What the store is doing.
@@ -261,12 +250,7 @@ fn load(kinds: &Kinds, namespaces: &[String], contents: Contents) -> Result<Load
         };
         let unreadable = |e| OpenError::Object(format!("{shelf_name}/{path}"), e);
         let mut object = Object::parse(&bytes).map_err(unreadable)?;
-        let version = object
-            .metadata
-            .resource_version
-            .as_deref()
-            .and_then(|v| v.parse().ok())
-            .unwrap_or(0);
+        let version = object.metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0);
         let (changed, faults) = admission::migrate(kind, &mut object);
         for fault in faults {
             tracing::warn!(object = %format!("{shelf_name}/{path}"), field = fault.field, fault.message, "a stored object does not fit its schema");
@@ -280,10 +264,7 @@ fn load(kinds: &Kinds, namespaces: &[String], contents: Contents) -> Result<Load
         }
     }
     if unknown > 0 {
-        tracing::warn!(
-            objects = unknown,
-            "objects of kinds that are no longer served stay in the database"
-        );
+        tracing::warn!(objects = unknown, "objects of kinds that are no longer served stay in the database");
     }
     loaded.make_namespaces(kinds, namespaces, now);
     Ok(loaded)
@@ -300,13 +281,7 @@ impl Loaded {
         self.head += 1;
         let after = Arc::new(stored.with_version(self.head));
         self.shelves[shelf].insert(path.clone(), after.clone());
-        self.changes.push(Change {
-            version: self.head,
-            shelf,
-            path,
-            before: None,
-            after: Some(after),
-        });
+        self.changes.push(Change { version: self.head, shelf, path, before: None, after: Some(after) });
     }
 
     fn make_namespaces(&mut self, kinds: &Kinds, namespaces: &[String], now: Timestamp) {
@@ -328,11 +303,7 @@ impl Loaded {
             };
             let rest = serde_json::json!({ "spec": { "finalizers": ["kubernetes"] }, "status": { "phase": "Active" } });
             let rest = rest.as_object().cloned().unwrap_or_default();
-            let object = Object {
-                metadata,
-                rest,
-                ..Object::default()
-            };
+            let object = Object { metadata, rest, ..Object::default() };
             self.put(kind.shelf, path, Arc::new(draft(kind, object, now).seal(0)));
         }
     }

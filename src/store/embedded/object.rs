@@ -35,19 +35,13 @@ impl Object {
         let mut all = self.rest.clone();
         all.insert("apiVersion".to_owned(), Value::from(api_version));
         all.insert("kind".to_owned(), Value::from(kind));
-        all.insert(
-            "metadata".to_owned(),
-            serde_json::to_value(&self.metadata).unwrap_or_default(),
-        );
+        all.insert("metadata".to_owned(), serde_json::to_value(&self.metadata).unwrap_or_default());
         Value::Object(all)
     }
 
     /// The version the sender claims to have read; absent, empty and `0` all mean "none".
     pub(super) fn claimed_version(&self) -> Option<&str> {
-        self.metadata
-            .resource_version
-            .as_deref()
-            .filter(|v| !v.is_empty() && *v != "0")
+        self.metadata.resource_version.as_deref().filter(|v| !v.is_empty() && *v != "0")
     }
 
     /// Whether deletion has begun.
@@ -57,10 +51,7 @@ impl Object {
 
     /// Whether somebody still holds the object back from deletion.
     pub(super) fn has_finalizers(&self) -> bool {
-        self.metadata
-            .finalizers
-            .as_ref()
-            .is_some_and(|f| !f.is_empty())
+        self.metadata.finalizers.as_ref().is_some_and(|f| !f.is_empty())
     }
 }
 
@@ -78,9 +69,7 @@ impl<'de> Deserialize<'de> for Object {
                     match key.as_str() {
                         "apiVersion" => object.api_version = map.next_value()?,
                         "kind" => object.kind = map.next_value()?,
-                        "metadata" => {
-                            object.metadata = map.next_value::<Option<_>>()?.unwrap_or_default()
-                        }
+                        "metadata" => object.metadata = map.next_value::<Option<_>>()?.unwrap_or_default(),
                         "" => drop(map.next_value::<IgnoredAny>()?),
                         _ => drop(object.rest.insert(key, map.next_value()?)),
                     }
@@ -130,15 +119,8 @@ impl Draft {
         Draft {
             insert_at: start + 1,
             metadata,
-            labels: labels
-                .into_iter()
-                .map(|(k, v)| (k.into(), v.into()))
-                .collect(),
-            fields: kind
-                .fields
-                .iter()
-                .map(|f| f.value_in(&object.rest).into())
-                .collect(),
+            labels: labels.into_iter().map(|(k, v)| (k.into(), v.into())).collect(),
+            fields: kind.fields.iter().map(|f| f.value_in(&object.rest).into()).collect(),
             expires,
             bytes,
         }

@@ -19,21 +19,17 @@ impl Patch {
     /// Reads the body in the form that the content type names.
     pub(super) fn parse(content_type: &str, body: &[u8]) -> Result<Patch, Refusal> {
         const SERVED: &str = "application/json-patch+json, application/merge-patch+json";
-        let unreadable =
-            |e: serde_json::Error| Refusal::bad_request(format!("error decoding patch: {e}"));
+        let unreadable = |e: serde_json::Error| Refusal::bad_request(format!("error decoding patch: {e}"));
         match content_type {
             "application/merge-patch+json" => {
                 let patch: Value = serde_json::from_slice(body).map_err(unreadable)?;
                 if !patch.is_object() {
-                    return Err(Refusal::bad_request(
-                        "error decoding patch: a merge patch is an object",
-                    ));
+                    return Err(Refusal::bad_request("error decoding patch: a merge patch is an object"));
                 }
                 Ok(Patch::Merge(patch))
             }
             "application/json-patch+json" => {
-                let operations: Vec<PatchOperation> =
-                    serde_json::from_slice(body).map_err(unreadable)?;
+                let operations: Vec<PatchOperation> = serde_json::from_slice(body).map_err(unreadable)?;
                 if operations.len() > MAX_OPERATIONS {
                     return Err(Refusal::too_large(MAX_OPERATIONS));
                 }
@@ -93,14 +89,8 @@ mod tests {
             { "op": "add", "path": "/metadata/finalizers", "value": ["a/b"] },
         ]);
         let after = json_patch(add.clone(), json!({ "metadata": {} }));
-        assert_eq!(
-            after,
-            Some(json!({ "metadata": { "finalizers": ["a/b"] } }))
-        );
-        assert_eq!(
-            json_patch(add, json!({ "metadata": { "finalizers": ["x/y"] } })),
-            None
-        );
+        assert_eq!(after, Some(json!({ "metadata": { "finalizers": ["a/b"] } })));
+        assert_eq!(json_patch(add, json!({ "metadata": { "finalizers": ["x/y"] } })), None);
     }
 
     #[test]
@@ -114,8 +104,7 @@ mod tests {
 
     #[test]
     fn merge_removes_with_null() {
-        let patch =
-            Patch::parse("application/merge-patch+json", br#"{"a":null,"b":{"c":2}}"#).unwrap();
+        let patch = Patch::parse("application/merge-patch+json", br#"{"a":null,"b":{"c":2}}"#).unwrap();
         let mut on = json!({ "a": 1, "b": { "d": 3 } });
         patch.apply(&mut on).unwrap();
         assert_eq!(on, json!({ "b": { "c": 2, "d": 3 } }));
@@ -123,11 +112,7 @@ mod tests {
 
     #[test]
     fn other_forms_are_refused() {
-        for form in [
-            "application/apply-patch+yaml",
-            "application/strategic-merge-patch+json",
-            "",
-        ] {
+        for form in ["application/apply-patch+yaml", "application/strategic-merge-patch+json", ""] {
             assert_eq!(Patch::parse(form, b"{}").unwrap_err().code(), 415, "{form}");
         }
     }

@@ -45,11 +45,7 @@ pub(super) struct Asked<'k> {
 impl Asked<'_> {
     /// `namespace/name`, as the shelves have it.
     pub(super) fn path(&self) -> String {
-        format!(
-            "{}/{}",
-            self.namespace.as_deref().unwrap_or_default(),
-            self.name
-        )
+        format!("{}/{}", self.namespace.as_deref().unwrap_or_default(), self.name)
     }
 }
 
@@ -60,10 +56,7 @@ pub(super) struct Options(HashMap<String, String>);
 impl Options {
     /// A parameter that is present and not empty.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        self.0
-            .get(name)
-            .map(String::as_str)
-            .filter(|v| !v.is_empty())
+        self.0.get(name).map(String::as_str).filter(|v| !v.is_empty())
     }
 
     pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Refusal> {
@@ -71,17 +64,16 @@ impl Options {
             None => Ok(None),
             Some("true" | "1") => Ok(Some(true)),
             Some("" | "false" | "0") => Ok(Some(false)),
-            Some(other) => Err(Refusal::bad_request(format!(
-                "{name}: \"{other}\" is neither true nor false"
-            ))),
+            Some(other) => {
+                Err(Refusal::bad_request(format!("{name}: \"{other}\" is neither true nor false")))
+            }
         }
     }
 
     pub(super) fn number(&self, name: &str) -> Result<Option<u64>, Refusal> {
         let parse = |v: &str| {
-            v.parse().map_err(|_| {
-                Refusal::bad_request(format!("{name}: Invalid value: \"{v}\": not a number"))
-            })
+            v.parse()
+                .map_err(|_| Refusal::bad_request(format!("{name}: Invalid value: \"{v}\": not a number")))
         };
         self.text(name).map(parse).transpose()
     }
@@ -108,34 +100,23 @@ pub(super) enum Target<'k> {
 
 /// Understands a request line.
 pub(super) fn parse<'k>(kinds: &'k Kinds, parts: &Parts) -> Result<Target<'k>, Refusal> {
-    let segments: Vec<&str> = parts
-        .uri
-        .path()
-        .split('/')
-        .filter(|s| !s.is_empty())
-        .collect();
+    let segments: Vec<&str> = parts.uri.path().split('/').filter(|s| !s.is_empty()).collect();
     let (group, version, rest) = match segments.as_slice() {
         ["api", version, rest @ ..] if !rest.is_empty() => ("", *version, rest),
         ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
         _ if parts.method == Method::GET => {
-            return Ok(Target::Discovery(
-                segments.into_iter().map(str::to_owned).collect(),
-            ));
+            return Ok(Target::Discovery(segments.into_iter().map(str::to_owned).collect()));
         }
         _ => return Err(Refusal::no_such_path()),
     };
     let (namespace, plural, rest) = match rest {
-        ["namespaces", namespace, plural, rest @ ..]
-            if *plural != "status" && *plural != "finalize" =>
-        {
+        ["namespaces", namespace, plural, rest @ ..] if *plural != "status" && *plural != "finalize" => {
             (Some(*namespace), *plural, rest)
         }
         [plural, rest @ ..] => (None, *plural, rest),
         [] => return Err(Refusal::no_such_path()),
     };
-    let kind = kinds
-        .find(group, version, plural)
-        .ok_or_else(Refusal::no_such_path)?;
+    let kind = kinds.find(group, version, plural).ok_or_else(Refusal::no_such_path)?;
     let (name, status) = match rest {
         [] => ("", false),
         [name] => (*name, false),
@@ -165,12 +146,7 @@ pub(super) fn parse<'k>(kinds: &'k Kinds, parts: &Parts) -> Result<Target<'k>, R
     }))
 }
 
-fn verb(
-    method: &Method,
-    collection: bool,
-    status: bool,
-    watch: Option<bool>,
-) -> Result<Verb, Refusal> {
+fn verb(method: &Method, collection: bool, status: bool, watch: Option<bool>) -> Result<Verb, Refusal> {
     match (method, collection) {
         (&Method::GET, true) if watch == Some(true) => Ok(Verb::Watch),
         (&Method::GET, true) => Ok(Verb::List),
@@ -191,10 +167,7 @@ fn shape(headers: &HeaderMap) -> Result<Shape, Refusal> {
     let accept = accept.to_str().map_err(|_| Refusal::not_acceptable())?;
     for entry in accept.split(',') {
         let mut words = entry.split(';').map(str::trim);
-        if !matches!(
-            words.next(),
-            Some("application/json" | "application/*" | "*/*" | "")
-        ) {
+        if !matches!(words.next(), Some("application/json" | "application/*" | "*/*" | "")) {
             continue;
         }
         match words.find_map(|w| w.strip_prefix("as=")) {
@@ -210,9 +183,6 @@ fn shape(headers: &HeaderMap) -> Result<Shape, Refusal> {
 
 /// The media type of the body, without parameters; JSON when nothing is said.
 pub(super) fn content_type(headers: &HeaderMap) -> &str {
-    let value = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or("application/json");
+    let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("application/json");
     value.split(';').next().unwrap_or_default().trim()
 }

@@ -45,21 +45,11 @@ struct Part {
 
 impl Schema {
     /// Compiles the schema of `kind`. A rule that does not compile is an error here, not at the first write.
-    pub(super) fn new(
-        kind: &str,
-        schema: &JSONSchemaProps,
-        has_status: bool,
-    ) -> Result<Schema, SchemaError> {
-        let unfit = |why: String| SchemaError::Unfit {
-            kind: kind.to_owned(),
-            why,
-        };
+    pub(super) fn new(kind: &str, schema: &JSONSchemaProps, has_status: bool) -> Result<Schema, SchemaError> {
+        let unfit = |why: String| SchemaError::Unfit { kind: kind.to_owned(), why };
         let root = serde_json::to_value(schema).map_err(|e| unfit(e.to_string()))?;
         let none = Map::new();
-        let properties = root
-            .get("properties")
-            .and_then(Value::as_object)
-            .unwrap_or(&none);
+        let properties = root.get("properties").and_then(Value::as_object).unwrap_or(&none);
         let mut parts = Vec::new();
         for (name, schema) in properties {
             if matches!(name.as_str(), "apiVersion" | "kind" | "metadata") {
@@ -71,27 +61,14 @@ impl Schema {
                 .build(&structure::as_draft4(schema))
                 .map_err(|e| unfit(format!("{name}: {e}")))?;
             let rules = compile(schema).map_err(|why| unfit(format!("{name}: {why}")))?;
-            parts.push(Part {
-                name: name.clone(),
-                node: Node::new(schema),
-                structure,
-                rules,
-            });
+            parts.push(Part { name: name.clone(), node: Node::new(schema), structure, rules });
         }
-        let required = root
-            .get("required")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
+        let required = root.get("required").and_then(Value::as_array).into_iter().flatten();
         let required = required.filter_map(Value::as_str);
         let required = required.filter(|r| *r != "metadata" && !(has_status && *r == "status"));
         let required = required.map(str::to_owned).collect();
         let root = compile(&root_rules_only(&root)).map_err(unfit)?;
-        Ok(Schema {
-            parts,
-            required,
-            root,
-        })
+        Ok(Schema { parts, required, root })
     }
 
     /// Prunes and defaults the fields for which `wanted` says so. Returns the paths that were dropped.
@@ -109,10 +86,7 @@ impl Schema {
             known
         });
         for part in self.parts.iter().filter(|p| wanted(&p.name)) {
-            if rest
-                .get(&part.name)
-                .is_none_or(|v| v.is_null() && !part.node.nullable)
-            {
+            if rest.get(&part.name).is_none_or(|v| v.is_null() && !part.node.nullable) {
                 rest.remove(&part.name);
                 if let Some(default) = &part.node.default {
                     rest.insert(part.name.clone(), default.clone());
@@ -127,30 +101,19 @@ impl Schema {
 
     /// What is wrong with the top-level field `name` of `new`. Rules run only on what has the right
     /// structure. `old` is the same field before the write.
-    pub(super) fn check_part(
-        &self,
-        name: &str,
-        new: Option<&Value>,
-        old: Option<&Value>,
-    ) -> Vec<Cause> {
+    pub(super) fn check_part(&self, name: &str, new: Option<&Value>, old: Option<&Value>) -> Vec<Cause> {
         let Some(part) = self.parts.iter().find(|p| p.name == name) else {
             return vec![];
         };
         let Some(new) = new else {
             let missing = self.required.iter().any(|r| r == name);
-            return if missing {
-                vec![Cause::required(name, "")]
-            } else {
-                vec![]
-            };
+            return if missing { vec![Cause::required(name, "")] } else { vec![] };
         };
         let causes = structure::faults(&part.structure, new, name);
         if !causes.is_empty() {
             return causes;
         }
-        part.rules
-            .as_ref()
-            .map_or_else(Vec::new, |rules| run(rules, new, old, name))
+        part.rules.as_ref().map_or_else(Vec::new, |rules| run(rules, new, old, name))
     }
 
     /// What the rules at the root say.
@@ -184,11 +147,7 @@ fn run(rules: &CompiledSchema, new: &Value, old: Option<&Value>, at: &str) -> Ve
             (at, path) if path.starts_with('[') => format!("{at}{path}"),
             (at, path) => format!("{at}.{path}"),
         };
-        let field = if field.is_empty() {
-            "<nil>".to_owned()
-        } else {
-            field
-        };
+        let field = if field.is_empty() { "<nil>".to_owned() } else { field };
         let reason = match error.reason.as_deref() {
             Some("FieldValueForbidden") => return Cause::forbidden(field, &error.message),
             Some("FieldValueRequired") => return Cause::required(field, &error.message),
@@ -196,11 +155,7 @@ fn run(rules: &CompiledSchema, new: &Value, old: Option<&Value>, at: &str) -> Ve
             _ => "FieldValueInvalid",
         };
         let shown = structure::shown(value_at(new, &error.field_path));
-        Cause {
-            reason,
-            field,
-            message: format!("Invalid value: {shown}: {}", error.message),
-        }
+        Cause { reason, field, message: format!("Invalid value: {shown}: {}", error.message) }
     };
     errors.into_vec().into_iter().map(cause).collect()
 }
@@ -211,8 +166,7 @@ fn value_at<'v>(value: &'v Value, path: &str) -> &'v Value {
         Ok(at) if v.is_array() => v.get(at),
         _ => v.get(key),
     };
-    keys.try_fold(value, step)
-        .unwrap_or(&Value::Null)
+    keys.try_fold(value, step).unwrap_or(&Value::Null)
 }
 
 /// `None` when there is no rule anywhere, so that plain kinds pay nothing.
@@ -228,10 +182,7 @@ fn compile(schema: &Value) -> Result<Option<CompiledSchema>, String> {
 }
 
 fn first_error(compiled: &CompiledSchema) -> Option<String> {
-    let own = compiled
-        .validations
-        .iter()
-        .find_map(|v| v.as_ref().err().map(ToString::to_string));
+    let own = compiled.validations.iter().find_map(|v| v.as_ref().err().map(ToString::to_string));
     let below = compiled
         .properties
         .values()
@@ -245,9 +196,7 @@ fn first_error(compiled: &CompiledSchema) -> Option<String> {
 
 fn has_rules(schema: &Value) -> bool {
     match schema {
-        Value::Object(map) => {
-            map.contains_key("x-kubernetes-validations") || map.values().any(has_rules)
-        }
+        Value::Object(map) => map.contains_key("x-kubernetes-validations") || map.values().any(has_rules),
         Value::Array(list) => list.iter().any(has_rules),
         _ => false,
     }
@@ -258,9 +207,7 @@ fn root_rules_only(root: &Value) -> Value {
     fn strip(schema: &Value) -> Value {
         match schema {
             Value::Object(map) => {
-                let kept = map
-                    .iter()
-                    .filter(|(k, _)| *k != "x-kubernetes-validations" && *k != "default");
+                let kept = map.iter().filter(|(k, _)| *k != "x-kubernetes-validations" && *k != "default");
                 Value::Object(kept.map(|(k, v)| (k.clone(), strip(v))).collect())
             }
             Value::Array(list) => Value::Array(list.iter().map(strip).collect()),
@@ -271,9 +218,5 @@ fn root_rules_only(root: &Value) -> Value {
     if let Some(rules) = root.get("x-kubernetes-validations") {
         stripped["x-kubernetes-validations"] = rules.clone();
     }
-    if stripped.is_null() {
-        json!({})
-    } else {
-        stripped
-    }
+    if stripped.is_null() { json!({}) } else { stripped }
 }

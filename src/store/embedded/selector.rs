@@ -68,11 +68,7 @@ impl Filter {
     /// Whether the object at `path` (`namespace/name`) passes.
     pub(super) fn matches(&self, path: &str, object: &Stored) -> bool {
         let (namespace, name) = path.split_once('/').unwrap_or(("", path));
-        if self
-            .namespace
-            .as_deref()
-            .is_some_and(|wanted| wanted != namespace)
-        {
+        if self.namespace.as_deref().is_some_and(|wanted| wanted != namespace) {
             return false;
         }
         let field = |term: &FieldTerm| {
@@ -109,9 +105,7 @@ fn parse_labels(text: &str) -> Result<Vec<LabelTerm>, String> {
             if text.trim().is_empty() {
                 continue;
             }
-            return Err(format!(
-                "unable to parse requirement: empty term in \"{text}\""
-            ));
+            return Err(format!("unable to parse requirement: empty term in \"{text}\""));
         }
         terms.push(parse_label_term(part)?);
         if terms.len() > MAX_TERMS {
@@ -126,15 +120,9 @@ fn parse_label_term(part: &str) -> Result<LabelTerm, String> {
     let (key, test) = if let Some(key) = part.strip_prefix('!') {
         (key.trim(), Test::Absent)
     } else if let Some((key, set)) = part.split_once('(') {
-        let set = set
-            .trim_end()
-            .strip_suffix(')')
-            .ok_or_else(|| fail("missing ')'".to_owned()))?;
+        let set = set.trim_end().strip_suffix(')').ok_or_else(|| fail("missing ')'".to_owned()))?;
         let values: Vec<String> = set.split(',').map(|v| v.trim().to_owned()).collect();
-        let (key, word) = key
-            .trim()
-            .rsplit_once(char::is_whitespace)
-            .unwrap_or((key, ""));
+        let (key, word) = key.trim().rsplit_once(char::is_whitespace).unwrap_or((key, ""));
         match word {
             "in" => (key.trim(), Test::In(values)),
             "notin" => (key.trim(), Test::NotIn(values)),
@@ -145,25 +133,9 @@ fn parse_label_term(part: &str) -> Result<LabelTerm, String> {
     } else if let Some((key, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
         (key.trim(), Test::In(vec![value.trim().to_owned()]))
     } else if let Some((key, value)) = part.split_once('>') {
-        (
-            key.trim(),
-            Test::Above(
-                value
-                    .trim()
-                    .parse()
-                    .map_err(|_| fail("not a number".to_owned()))?,
-            ),
-        )
+        (key.trim(), Test::Above(value.trim().parse().map_err(|_| fail("not a number".to_owned()))?))
     } else if let Some((key, value)) = part.split_once('<') {
-        (
-            key.trim(),
-            Test::Below(
-                value
-                    .trim()
-                    .parse()
-                    .map_err(|_| fail("not a number".to_owned()))?,
-            ),
-        )
+        (key.trim(), Test::Below(value.trim().parse().map_err(|_| fail("not a number".to_owned()))?))
     } else {
         (part, Test::Exists)
     };
@@ -175,10 +147,7 @@ fn parse_label_term(part: &str) -> Result<LabelTerm, String> {
     {
         return Err(fail(why.to_owned()));
     }
-    Ok(LabelTerm {
-        key: key.to_owned(),
-        test,
-    })
+    Ok(LabelTerm { key: key.to_owned(), test })
 }
 
 fn split_outside_parentheses(text: &str) -> Vec<&str> {
@@ -207,9 +176,7 @@ fn parse_fields(kind: &Kind, text: &str) -> Result<Vec<FieldTerm>, String> {
         } else if let Some((name, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
             (name, true, value)
         } else {
-            return Err(format!(
-                "invalid selector: '{part}'; can't understand '{part}'"
-            ));
+            return Err(format!("invalid selector: '{part}'; can't understand '{part}'"));
         };
         let place = match name.trim() {
             "metadata.name" => Place::Name,
@@ -219,11 +186,7 @@ fn parse_fields(kind: &Kind, text: &str) -> Result<Vec<FieldTerm>, String> {
                 None => return Err(format!("field label not supported: {name}")),
             },
         };
-        terms.push(FieldTerm {
-            place,
-            equal,
-            value: value.trim().to_owned(),
-        });
+        terms.push(FieldTerm { place, equal, value: value.trim().to_owned() });
         if terms.len() > MAX_TERMS {
             return Err(format!("more than {MAX_TERMS} terms in a selector"));
         }
@@ -271,17 +234,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in [
-            "a in b",
-            "a in (b",
-            "a=b c",
-            "=x",
-            ",",
-            "a,,b",
-            "a>x",
-            "-a",
-            "a within (b)",
-        ] {
+        for text in ["a in b", "a in (b", "a=b c", "=x", ",", "a,,b", "a>x", "-a", "a within (b)"] {
             assert!(parse_labels(text).is_err(), "{text}");
         }
     }

@@ -90,17 +90,14 @@ where
     let asked = match route::parse(&shared.kinds, &parts)? {
         Target::Objects(asked) => asked,
         Target::Discovery(path) => {
-            let found =
-                discovery::answer(&shared.kinds, &path).ok_or_else(Refusal::no_such_path)?;
+            let found = discovery::answer(&shared.kinds, &path).ok_or_else(Refusal::no_such_path)?;
             return Ok(json(StatusCode::OK, Bytes::from(found.to_string())));
         }
     };
     let writes = !matches!(asked.verb, Verb::Get | Verb::List | Verb::Watch);
     if writes && asked.kind.read_only {
         let kind = asked.kind.qualified();
-        return Err(Refusal::forbidden(format!(
-            "{kind} are a fixed set here and cannot be written"
-        )));
+        return Err(Refusal::forbidden(format!("{kind} are a fixed set here and cannot be written")));
     }
     match asked.verb {
         Verb::Get => get(shared, &asked).map(|bytes| json(StatusCode::OK, bytes)),
@@ -131,11 +128,7 @@ where
 
 fn get(shared: &Shared, asked: &Asked<'_>) -> Result<Bytes, Refusal> {
     let image = shared.image.read();
-    if let Some(wanted) = asked
-        .query
-        .number("resourceVersion")?
-        .filter(|v| *v > image.head())
-    {
+    if let Some(wanted) = asked.query.number("resourceVersion")?.filter(|v| *v > image.head()) {
         return Err(Refusal::too_new(wanted, image.head()));
     }
     let object = image.get(asked.kind.shelf, &asked.path()).cloned();
@@ -144,11 +137,7 @@ fn get(shared: &Shared, asked: &Asked<'_>) -> Result<Bytes, Refusal> {
     Ok(shown(asked.kind, asked.shape, &object))
 }
 
-async fn create(
-    shared: &Shared,
-    asked: &Asked<'_>,
-    object: Object,
-) -> Result<Response<Body>, Refusal> {
+async fn create(shared: &Shared, asked: &Asked<'_>, object: Object) -> Result<Response<Body>, Refusal> {
     let kind = asked.kind;
     if let Some(namespace) = &asked.namespace
         && !shared.namespaces.contains(namespace)
@@ -159,25 +148,11 @@ async fn create(
     let named = object.metadata.name.as_ref().is_some_and(|n| !n.is_empty());
     for _ in 0..MAX_RACES {
         let uid = uuid::Uuid::new_v4();
-        let birth = Birth {
-            now: Timestamp::now(),
-            uid: uid.to_string(),
-            random: uid.as_u64_pair().0,
-        };
-        let (name, draft) = admission::create(
-            kind,
-            asked.namespace.as_deref(),
-            object.clone(),
-            strict,
-            &birth,
-        )?;
+        let birth = Birth { now: Timestamp::now(), uid: uid.to_string(), random: uid.as_u64_pair().0 };
+        let (name, draft) =
+            admission::create(kind, asked.namespace.as_deref(), object.clone(), strict, &birth)?;
         let path = format!("{}/{name}", asked.namespace.as_deref().unwrap_or_default());
-        let write = Write {
-            shelf: kind.shelf,
-            path,
-            expected: None,
-            content: Content::Put(draft),
-        };
+        let write = Write { shelf: kind.shelf, path, expected: None, content: Content::Put(draft) };
         match shared.queue.write(write).await {
             Ok(stored) => return Ok(json(StatusCode::CREATED, shown(kind, asked.shape, &stored))),
             Err(NotWritten::Raced) if named => return Err(Refusal::already_exists(kind, &name)),
@@ -185,10 +160,7 @@ async fn create(
             Err(other) => return Err(not_written(other)),
         }
     }
-    Err(Refusal::already_exists(
-        kind,
-        object.metadata.generate_name.as_deref().unwrap_or_default(),
-    ))
+    Err(Refusal::already_exists(kind, object.metadata.generate_name.as_deref().unwrap_or_default()))
 }
 
 /// What is to become of an existing object.
@@ -199,11 +171,7 @@ enum Wish {
 }
 
 /// Decides on the visible state, submits, and begins anew when another writer was first.
-async fn change(
-    shared: &Shared,
-    asked: &Asked<'_>,
-    wish: &Wish,
-) -> Result<Response<Body>, Refusal> {
+async fn change(shared: &Shared, asked: &Asked<'_>, wish: &Wish) -> Result<Response<Body>, Refusal> {
     let kind = asked.kind;
     let path = asked.path();
     for _ in 0..MAX_RACES {
@@ -215,12 +183,7 @@ async fn change(
             Decision::Remove(last) => Content::Remove(last),
         };
         let gone = matches!((&content, wish), (Content::Remove(_), Wish::Gone(_)));
-        let write = Write {
-            shelf: kind.shelf,
-            path: path.clone(),
-            expected: Some(current.version),
-            content,
-        };
+        let write = Write { shelf: kind.shelf, path: path.clone(), expected: Some(current.version), content };
         match shared.queue.write(write).await {
             Ok(stored) if gone => return Ok(json(StatusCode::OK, gone_status(asked, &stored))),
             Ok(stored) => return Ok(json(StatusCode::OK, shown(kind, asked.shape, &stored))),
@@ -236,11 +199,7 @@ fn decide(asked: &Asked<'_>, wish: &Wish, current: &Stored) -> Result<Decision, 
     let unreadable = |e: serde_json::Error| Refusal::storage(format!("the stored object: {e}"));
     let old = Object::parse(&current.bytes).map_err(unreadable)?;
     let terms = Terms {
-        part: if asked.status {
-            Part::Status
-        } else {
-            Part::Main
-        },
+        part: if asked.status { Part::Status } else { Part::Main },
         strict: asked.query.strict()?,
         patched: matches!(wish, Wish::Patch(_)),
         now: Timestamp::now(),
@@ -260,10 +219,7 @@ fn decide(asked: &Asked<'_>, wish: &Wish, current: &Stored) -> Result<Decision, 
 }
 
 fn gone_status(asked: &Asked<'_>, last: &Stored) -> Bytes {
-    let uid = Object::parse(&last.bytes)
-        .ok()
-        .and_then(|o| o.metadata.uid)
-        .unwrap_or_default();
+    let uid = Object::parse(&last.bytes).ok().and_then(|o| o.metadata.uid).unwrap_or_default();
     deleted(asked.kind, &asked.name, &uid)
 }
 
@@ -296,33 +252,20 @@ fn delete_options(asked: &Asked<'_>, body: &[u8]) -> Result<Preconditions, Refus
     let sent: DeleteOptions = if body.is_empty() {
         DeleteOptions::default()
     } else {
-        serde_json::from_slice(body)
-            .map_err(|e| Refusal::bad_request(format!("DeleteOptions: {e}")))?
+        serde_json::from_slice(body).map_err(|e| Refusal::bad_request(format!("DeleteOptions: {e}")))?
     };
     if sent.dry_run.is_some_and(|d| !d.is_empty()) {
         return Err(Refusal::bad_request("dryRun is not served here"));
     }
-    let policy = sent
-        .propagation_policy
-        .as_deref()
-        .or(asked.query.text("propagationPolicy"));
+    let policy = sent.propagation_policy.as_deref().or(asked.query.text("propagationPolicy"));
     if policy.is_some_and(|p| p != "Background") || sent.orphan_dependents == Some(true) {
-        return Err(Refusal::bad_request(
-            "only propagationPolicy Background is served here",
-        ));
+        return Err(Refusal::bad_request("only propagationPolicy Background is served here"));
     }
     let wanted = sent.preconditions.unwrap_or_default();
-    Ok(Preconditions {
-        uid: wanted.uid,
-        version: wanted.resource_version,
-    })
+    Ok(Preconditions { uid: wanted.uid, version: wanted.resource_version })
 }
 
-async fn read_object<B>(
-    asked: &Asked<'_>,
-    headers: &http::HeaderMap,
-    body: B,
-) -> Result<Object, Refusal>
+async fn read_object<B>(asked: &Asked<'_>, headers: &http::HeaderMap, body: B) -> Result<Object, Refusal>
 where
     B: http_body::Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -350,9 +293,7 @@ where
     match Limited::new(body, MAX_BODY).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(e) if e.is::<http_body_util::LengthLimitError>() => Err(Refusal::too_large(MAX_BODY)),
-        Err(e) => Err(Refusal::bad_request(format!(
-            "the body could not be read: {e}"
-        ))),
+        Err(e) => Err(Refusal::bad_request(format!("the body could not be read: {e}"))),
     }
 }
 
@@ -363,9 +304,6 @@ fn json(code: StatusCode, bytes: Bytes) -> Response<Body> {
 fn response(code: StatusCode, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = code;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -23,10 +23,7 @@ pub(super) fn shown(kind: &Kind, shape: Shape, object: &Stored) -> Bytes {
         Shape::Full if kind.renames.is_empty() => object.bytes.clone(),
         Shape::Full => match Object::parse(&object.bytes) {
             Ok(mut parsed) => {
-                rename(
-                    &mut parsed.rest,
-                    kind.renames.iter().map(|(kept, shown)| (*kept, *shown)),
-                );
+                rename(&mut parsed.rest, kind.renames.iter().map(|(kept, shown)| (*kept, *shown)));
                 Bytes::from(parsed.to_value(&kind.api_version(), &kind.kind).to_string())
             }
             Err(_) => object.bytes.clone(), // cannot be: we wrote it
@@ -39,10 +36,7 @@ pub(super) fn as_kept(kind: &Kind, object: &mut Object) {
     if kind.renames.is_empty() {
         return;
     }
-    rename(
-        &mut object.rest,
-        kind.renames.iter().map(|(kept, shown)| (*shown, *kept)),
-    );
+    rename(&mut object.rest, kind.renames.iter().map(|(kept, shown)| (*shown, *kept)));
     if object.api_version.as_deref() == Some(kind.api_version().as_str()) {
         object.api_version = Some(kind.stored_api_version.clone());
     }
@@ -51,10 +45,7 @@ pub(super) fn as_kept(kind: &Kind, object: &mut Object) {
 /// From the names that are kept to those that the client uses: what a patch is applied to.
 pub(super) fn as_shown(kind: &Kind, object: &Object) -> Value {
     let mut object = object.clone();
-    rename(
-        &mut object.rest,
-        kind.renames.iter().map(|(kept, shown)| (*kept, *shown)),
-    );
+    rename(&mut object.rest, kind.renames.iter().map(|(kept, shown)| (*kept, *shown)));
     object.to_value(&kind.api_version(), &kind.kind)
 }
 
@@ -71,13 +62,7 @@ pub(super) fn type_of(kind: &Kind, shape: Shape, list: bool) -> (String, String)
     match (shape, list) {
         (Shape::Full, true) => (kind.list_kind.clone(), kind.api_version()),
         (Shape::Full, false) => (kind.kind.clone(), kind.api_version()),
-        (Shape::Metadata, true) => (
-            "PartialObjectMetadataList".to_owned(),
-            "meta.k8s.io/v1".to_owned(),
-        ),
-        (Shape::Metadata, false) => (
-            "PartialObjectMetadata".to_owned(),
-            "meta.k8s.io/v1".to_owned(),
-        ),
+        (Shape::Metadata, true) => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
+        (Shape::Metadata, false) => ("PartialObjectMetadata".to_owned(), "meta.k8s.io/v1".to_owned()),
     }
 }

@@ -27,32 +27,17 @@ pub(super) struct Cause {
 impl Cause {
     pub(super) fn invalid(field: impl Into<String>, value: &str, why: impl AsRef<str>) -> Cause {
         let message = format!("Invalid value: {value}: {}", why.as_ref());
-        Cause {
-            reason: "FieldValueInvalid",
-            field: field.into(),
-            message,
-        }
+        Cause { reason: "FieldValueInvalid", field: field.into(), message }
     }
 
     pub(super) fn required(field: impl Into<String>, why: &str) -> Cause {
-        let message = if why.is_empty() {
-            "Required value".to_owned()
-        } else {
-            format!("Required value: {why}")
-        };
-        Cause {
-            reason: "FieldValueRequired",
-            field: field.into(),
-            message,
-        }
+        let message =
+            if why.is_empty() { "Required value".to_owned() } else { format!("Required value: {why}") };
+        Cause { reason: "FieldValueRequired", field: field.into(), message }
     }
 
     pub(super) fn forbidden(field: impl Into<String>, why: &str) -> Cause {
-        Cause {
-            reason: "FieldValueForbidden",
-            field: field.into(),
-            message: format!("Forbidden: {why}"),
-        }
+        Cause { reason: "FieldValueForbidden", field: field.into(), message: format!("Forbidden: {why}") }
     }
 }
 
@@ -90,11 +75,7 @@ impl Refusal {
 
     /// 404: the namespace is not one of the served ones.
     pub(super) fn no_such_namespace(name: &str) -> Refusal {
-        Refusal::new(
-            StatusCode::NOT_FOUND,
-            reason::NOT_FOUND,
-            format!("namespaces \"{name}\" not found"),
-        )
+        Refusal::new(StatusCode::NOT_FOUND, reason::NOT_FOUND, format!("namespaces \"{name}\" not found"))
     }
 
     /// 405: the path exists, the verb does not.
@@ -122,21 +103,13 @@ impl Refusal {
         let message = format!(
             "the body of the request was in an unknown format ({got}) - accepted media types include: {served}"
         );
-        Refusal::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            reason::UNSUPPORTED_MEDIA_TYPE,
-            message,
-        )
+        Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason::UNSUPPORTED_MEDIA_TYPE, message)
     }
 
     /// 413.
     pub(super) fn too_large(limit: usize) -> Refusal {
         let message = format!("Request entity too large: limit is {limit}");
-        Refusal::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            reason::REQUEST_ENTITY_TOO_LARGE,
-            message,
-        )
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, reason::REQUEST_ENTITY_TOO_LARGE, message)
     }
 
     /// 409: create of something that is there.
@@ -147,42 +120,29 @@ impl Refusal {
 
     /// 409: the object is not in the state the client took for granted.
     pub(super) fn conflict(kind: &Kind, name: &str, why: impl std::fmt::Display) -> Refusal {
-        let message = format!(
-            "Operation cannot be fulfilled on {} \"{name}\": {why}",
-            kind.qualified()
-        );
+        let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", kind.qualified());
         Refusal::new(StatusCode::CONFLICT, reason::CONFLICT, message).about(kind, name)
     }
 
     /// 409: another writer was first.
     pub(super) fn stale(kind: &Kind, name: &str) -> Refusal {
-        const WHY: &str = "the object has been modified; please apply your changes to the latest version and try again";
+        const WHY: &str =
+            "the object has been modified; please apply your changes to the latest version and try again";
         Refusal::conflict(kind, name, WHY)
     }
 
     /// 422 with its causes. `causes` must not be empty.
     pub(super) fn invalid(kind: &Kind, name: &str, causes: Vec<Cause>) -> Refusal {
-        let mut lines: Vec<String> = causes
-            .iter()
-            .map(|c| format!("{}: {}", c.field, c.message))
-            .collect();
-        let all = if lines.len() == 1 {
-            lines.remove(0)
-        } else {
-            format!("[{}]", lines.join(", "))
-        };
+        let mut lines: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
+        let all = if lines.len() == 1 { lines.remove(0) } else { format!("[{}]", lines.join(", ")) };
         let message = format!("{} \"{name}\" is invalid: {all}", kind.qualified_kind());
-        let mut refusal = Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, reason::INVALID, message)
-            .about(kind, name);
+        let mut refusal =
+            Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, reason::INVALID, message).about(kind, name);
         if let Some(details) = &mut refusal.0.details {
             details.kind = kind.kind.clone();
             details.causes = causes
                 .into_iter()
-                .map(|c| StatusCause {
-                    reason: c.reason.to_owned(),
-                    message: c.message,
-                    field: c.field,
-                })
+                .map(|c| StatusCause { reason: c.reason.to_owned(), message: c.message, field: c.field })
                 .collect();
         }
         refusal
@@ -221,20 +181,12 @@ impl Refusal {
 
     /// 500: the write did not reach the disk.
     pub(super) fn storage(message: impl Into<String>) -> Refusal {
-        Refusal::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            reason::INTERNAL_ERROR,
-            message,
-        )
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, reason::INTERNAL_ERROR, message)
     }
 
     /// 503: read-only after a storage error, or shutting down.
     pub(super) fn unavailable(message: impl Into<String>) -> Refusal {
-        Refusal::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            reason::SERVICE_UNAVAILABLE,
-            message,
-        )
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason::SERVICE_UNAVAILABLE, message)
     }
 
     /// The HTTP code.
@@ -256,10 +208,7 @@ impl Refusal {
 /// The `Status` that a completed delete answers with.
 pub(super) fn deleted(kind: &Kind, name: &str, uid: &str) -> Bytes {
     let mut status = Status::success();
-    status.details = Some(StatusDetails {
-        uid: uid.to_owned(),
-        ..details(kind, name)
-    });
+    status.details = Some(StatusDetails { uid: uid.to_owned(), ..details(kind, name) });
     Bytes::from(typed(&status).to_string())
 }
 

@@ -53,11 +53,7 @@ impl Node {
             _ => Additional::Dropped,
         };
         Node {
-            properties: properties
-                .into_iter()
-                .flatten()
-                .map(|(k, v)| (k.clone(), below(v)))
-                .collect(),
+            properties: properties.into_iter().flatten().map(|(k, v)| (k.clone(), below(v))).collect(),
             additional,
             items: schema.get("items").map(|s| Box::new(below(s))),
             nullable: flag("nullable"),
@@ -123,9 +119,8 @@ impl Node {
 pub(super) fn as_draft4(schema: &Value) -> Value {
     match schema {
         Value::Object(map) => {
-            let kept = map
-                .iter()
-                .filter(|(k, _)| !matches!(k.as_str(), "default" | "example" | "description"));
+            let kept =
+                map.iter().filter(|(k, _)| !matches!(k.as_str(), "default" | "example" | "description"));
             let mut out: serde_json::Map<String, Value> = kept
                 .map(|(key, value)| {
                     let value = match key.as_str() {
@@ -161,9 +156,7 @@ pub(super) fn as_draft4(schema: &Value) -> Value {
 /// In `properties` the keys are names of fields, whatever they look like.
 fn named(properties: &Value) -> Value {
     match properties {
-        Value::Object(map) => {
-            Value::Object(map.iter().map(|(k, v)| (k.clone(), as_draft4(v))).collect())
-        }
+        Value::Object(map) => Value::Object(map.iter().map(|(k, v)| (k.clone(), as_draft4(v))).collect()),
         other => other.clone(),
     }
 }
@@ -173,10 +166,7 @@ pub(super) fn faults(validator: &jsonschema::Validator, value: &Value, at: &str)
     if validator.is_valid(value) {
         return vec![];
     }
-    validator
-        .iter_errors(value)
-        .map(|error| cause(&error, at))
-        .collect()
+    validator.iter_errors(value).map(|error| cause(&error, at)).collect()
 }
 
 fn cause(error: &jsonschema::ValidationError<'_>, at: &str) -> Cause {
@@ -197,88 +187,46 @@ fn cause(error: &jsonschema::ValidationError<'_>, at: &str) -> Cause {
                 }
             };
             let is = type_of(value);
-            let why = format!(
-                "Invalid value: \"{is}\": {field} in body must be of type {wanted}: \"{is}\""
-            );
+            let why = format!("Invalid value: \"{is}\": {field} in body must be of type {wanted}: \"{is}\"");
             ("FieldValueTypeInvalid", why)
         }
         Kind::Enum { options } => {
             let options = options.as_array().cloned().unwrap_or_default();
-            let options: Vec<String> = options
-                .iter()
-                .filter(|o| !o.is_null())
-                .map(Value::to_string)
-                .collect();
-            let why = format!(
-                "Unsupported value: {}: supported values: {}",
-                shown(value),
-                options.join(", ")
-            );
+            let options: Vec<String> =
+                options.iter().filter(|o| !o.is_null()).map(Value::to_string).collect();
+            let why =
+                format!("Unsupported value: {}: supported values: {}", shown(value), options.join(", "));
             ("FieldValueNotSupported", why)
         }
         Kind::MaxItems { limit } => {
             let has = value.as_array().map_or(0, Vec::len);
-            (
-                "FieldValueTooMany",
-                format!("Too many: {has}: must have at most {limit} items"),
-            )
+            ("FieldValueTooMany", format!("Too many: {has}: must have at most {limit} items"))
         }
-        Kind::MaxLength { limit } => (
-            "FieldValueTooLong",
-            format!("Too long: may not be more than {limit} bytes"),
-        ),
-        Kind::Minimum { limit } => invalid(
-            value,
-            &field,
-            format!("should be greater than or equal to {limit}"),
-        ),
-        Kind::Maximum { limit } => invalid(
-            value,
-            &field,
-            format!("should be less than or equal to {limit}"),
-        ),
-        Kind::ExclusiveMinimum { limit } => {
-            invalid(value, &field, format!("should be greater than {limit}"))
+        Kind::MaxLength { limit } => {
+            ("FieldValueTooLong", format!("Too long: may not be more than {limit} bytes"))
         }
-        Kind::ExclusiveMaximum { limit } => {
-            invalid(value, &field, format!("should be less than {limit}"))
+        Kind::Minimum { limit } => {
+            invalid(value, &field, format!("should be greater than or equal to {limit}"))
         }
-        Kind::MinLength { limit } => invalid(
-            value,
-            &field,
-            format!("should be at least {limit} chars long"),
-        ),
-        Kind::MinItems { limit } => {
-            invalid(value, &field, format!("should have at least {limit} items"))
+        Kind::Maximum { limit } => invalid(value, &field, format!("should be less than or equal to {limit}")),
+        Kind::ExclusiveMinimum { limit } => invalid(value, &field, format!("should be greater than {limit}")),
+        Kind::ExclusiveMaximum { limit } => invalid(value, &field, format!("should be less than {limit}")),
+        Kind::MinLength { limit } => invalid(value, &field, format!("should be at least {limit} chars long")),
+        Kind::MinItems { limit } => invalid(value, &field, format!("should have at least {limit} items")),
+        Kind::MinProperties { limit } => {
+            invalid(value, &field, format!("should have at least {limit} properties"))
         }
-        Kind::MinProperties { limit } => invalid(
-            value,
-            &field,
-            format!("should have at least {limit} properties"),
-        ),
-        Kind::MaxProperties { limit } => invalid(
-            value,
-            &field,
-            format!("should have at most {limit} properties"),
-        ),
+        Kind::MaxProperties { limit } => {
+            invalid(value, &field, format!("should have at most {limit} properties"))
+        }
         Kind::Pattern { pattern } => invalid(value, &field, format!("should match '{pattern}'")),
-        _ => (
-            "FieldValueInvalid",
-            format!("Invalid value: {}: {error}", shown(value)),
-        ),
+        _ => ("FieldValueInvalid", format!("Invalid value: {}: {error}", shown(value))),
     };
-    Cause {
-        reason,
-        field,
-        message,
-    }
+    Cause { reason, field, message }
 }
 
 fn invalid(value: &Value, field: &str, why: String) -> (&'static str, String) {
-    (
-        "FieldValueInvalid",
-        format!("Invalid value: {}: {field} in body {why}", shown(value)),
-    )
+    ("FieldValueInvalid", format!("Invalid value: {}: {field} in body {why}", shown(value)))
 }
 
 /// A JSON pointer below `at` as a dotted path: `/bricks/2/size` gives `at.bricks[2].size`.

@@ -74,21 +74,12 @@ impl Watch {
             return Err(Refusal::too_new(wanted, image.head()));
         }
         if from_now {
-            let all = image
-                .shelf(asked.kind.shelf)
-                .filter(|(path, object)| filter.matches(path, object));
+            let all = image.shelf(asked.kind.shelf).filter(|(path, object)| filter.matches(path, object));
             initial.extend(all.map(|(_, object)| object.clone()));
         }
-        let cursor = if from_now {
-            image.head()
-        } else {
-            version.unwrap_or(image.head())
-        };
+        let cursor = if from_now { image.head() } else { version.unwrap_or(image.head()) };
         drop(image);
-        let seconds = query
-            .number("timeoutSeconds")?
-            .filter(|s| *s > 0)
-            .map(Duration::from_secs);
+        let seconds = query.number("timeoutSeconds")?.filter(|s| *s > 0).map(Duration::from_secs);
         let now = Instant::now();
         Ok(Watch {
             shared: shared.clone(),
@@ -108,9 +99,7 @@ impl Watch {
     }
 
     /// The body of the answer: lines of JSON, until the deadline.
-    pub(super) fn into_stream(
-        self,
-    ) -> impl futures::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send {
+    pub(super) fn into_stream(self) -> impl futures::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send {
         futures::stream::unfold(self, |mut watch| async move {
             let chunk = watch.next().await?;
             Some((Ok(Frame::data(chunk)), watch))
@@ -182,9 +171,7 @@ impl Watch {
                     let after = change.after.as_ref().filter(passes);
                     match (before, after) {
                         (None, Some(new)) => matched.push(("ADDED", new.clone(), change.version)),
-                        (Some(_), Some(new)) => {
-                            matched.push(("MODIFIED", new.clone(), change.version))
-                        }
+                        (Some(_), Some(new)) => matched.push(("MODIFIED", new.clone(), change.version)),
                         (Some(old), None) => matched.push(("DELETED", old.clone(), change.version)),
                         (None, None) => {}
                     }
@@ -201,11 +188,7 @@ impl Watch {
                 if object.version == version {
                     line(&mut chunk, what, &shown(&self.kind, self.shape, &object));
                 } else {
-                    line(
-                        &mut chunk,
-                        what,
-                        &shown(&self.kind, self.shape, &object.with_version(version)),
-                    );
+                    line(&mut chunk, what, &shown(&self.kind, self.shape, &object.with_version(version)));
                 }
             }
             return Some(Bytes::from(chunk));
@@ -214,8 +197,7 @@ impl Watch {
 
     fn bookmark(&mut self, initial_end: bool) -> Bytes {
         self.next_bookmark = Instant::now() + self.shared.bookmark_every;
-        let mut metadata =
-            json!({ "resourceVersion": self.cursor.to_string(), "creationTimestamp": null });
+        let mut metadata = json!({ "resourceVersion": self.cursor.to_string(), "creationTimestamp": null });
         if initial_end {
             metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
         }

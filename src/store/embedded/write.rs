@@ -151,16 +151,9 @@ impl Queue {
         if self.counters.read_only.load(Ordering::Acquire) {
             return Err(NotWritten::ReadOnly);
         }
-        let permit = self
-            .room
-            .clone()
-            .acquire_owned()
-            .await
-            .map_err(|_| NotWritten::Stopped)?;
+        let permit = self.room.clone().acquire_owned().await.map_err(|_| NotWritten::Stopped)?;
         let (answer, answered) = oneshot::channel();
-        self.sender
-            .send(Message::Write(write, answer, permit))
-            .map_err(|_| NotWritten::Stopped)?;
+        self.sender.send(Message::Write(write, answer, permit)).map_err(|_| NotWritten::Stopped)?;
         answered.await.unwrap_or(Err(NotWritten::Stopped))
     }
 
@@ -203,14 +196,8 @@ impl Writer {
         let (sender, receiver) = mpsc::channel();
         let room = Arc::new(Semaphore::new(QUEUE));
         let counters = self.counters.clone();
-        std::thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(move || self.run(&receiver))?;
-        Ok(Queue {
-            sender,
-            room,
-            counters,
-        })
+        std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || self.run(&receiver))?;
+        Ok(Queue { sender, room, counters })
     }
 
     fn run(mut self, receiver: &mpsc::Receiver<Message>) {
@@ -226,11 +213,7 @@ impl Writer {
             }
             let most = if self.hook.is_some() { 1 } else { BATCH };
             let mut bytes = taken.iter().map(|(w, ..)| w.size()).sum::<usize>();
-            while stopping.is_none()
-                && !taken.is_empty()
-                && taken.len() < most
-                && bytes < BATCH_BYTES
-            {
+            while stopping.is_none() && !taken.is_empty() && taken.len() < most && bytes < BATCH_BYTES {
                 match receiver.try_recv() {
                     Ok(Message::Write(write, answer, permit)) => {
                         bytes += write.size();
@@ -295,22 +278,15 @@ impl Writer {
         self.tell(changes, Moment::Before)?;
         let started = Instant::now();
         if let Err(error) = self.database.write(&self.shelves, changes) {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the store is read-only from now on"
-            );
+            tracing::error!(error = &error as &dyn std::error::Error, "the store is read-only from now on");
             self.counters.read_only.store(true, Ordering::Release);
             return Ok(Some(NotWritten::Storage(error.to_string())));
         }
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.counters
-            .commit_micros
-            .fetch_add(micros, Ordering::Relaxed);
+        self.counters.commit_micros.fetch_add(micros, Ordering::Relaxed);
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
         self.tell(changes, Moment::After)?;
-        self.counters
-            .writes
-            .fetch_add(changes.len() as u64, Ordering::Relaxed);
+        self.counters.writes.fetch_add(changes.len() as u64, Ordering::Relaxed);
         Ok(None)
     }
 
@@ -334,13 +310,7 @@ impl Writer {
                 (Some(_), Some(_)) => Verb::Update,
             };
             let resource = self.shelves.get(change.shelf).cloned().unwrap_or_default();
-            let point = WritePoint {
-                nth,
-                moment,
-                verb,
-                resource,
-                name: change.path.to_string(),
-            };
+            let point = WritePoint { nth, moment, verb, resource, name: change.path.to_string() };
             if hook(&point) == Verdict::Halt {
                 return Err(Halted);
             }
@@ -357,16 +327,12 @@ impl Writer {
             for &shelf in &self.expiring {
                 let mut all: Vec<(i64, &Path, u64)> = image
                     .shelf(shelf)
-                    .map(|(path, object)| {
-                        (object.expires.unwrap_or(i64::MAX), path, object.version)
-                    })
+                    .map(|(path, object)| (object.expires.unwrap_or(i64::MAX), path, object.version))
                     .collect();
                 all.sort_unstable();
                 let surplus = all.len().saturating_sub(self.expiring_most);
-                let gone = all
-                    .iter()
-                    .enumerate()
-                    .filter(|(at, (expires, ..))| *at < surplus || *expires <= now);
+                let gone =
+                    all.iter().enumerate().filter(|(at, (expires, ..))| *at < surplus || *expires <= now);
                 for (_, (_, path, version)) in gone.take(SWEEP_MOST) {
                     let write = Write {
                         shelf,
@@ -417,13 +383,7 @@ impl Batch {
             }
         };
         self.overlay.insert(key, after.clone());
-        self.changes.push(Change {
-            version,
-            shelf: write.shelf,
-            path,
-            before,
-            after,
-        });
+        self.changes.push(Change { version, shelf: write.shelf, path, before, after });
         Ok(shown)
     }
 }

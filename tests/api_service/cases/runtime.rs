@@ -33,9 +33,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(30), future)
-        .await
-        .expect("in time")
+    tokio::time::timeout(Duration::from_secs(30), future).await.expect("in time")
 }
 
 /// Initial state, then a change, then a deletion.
@@ -54,14 +52,7 @@ async fn follow(c: &Context, config: watcher::Config) {
     initial.sort();
     assert_eq!(initial, [one.name_any(), two.name_any()]);
     let grow = json!({ "spec": { "size": 3 } });
-    c.widgets()
-        .patch(
-            &one.name_any(),
-            &PatchParams::default(),
-            &Patch::Merge(&grow),
-        )
-        .await
-        .unwrap();
+    c.widgets().patch(&one.name_any(), &PatchParams::default(), &Patch::Merge(&grow)).await.unwrap();
     match in_time(stream.try_next()).await.unwrap().unwrap() {
         watcher::Event::Apply(o) => assert_eq!((o.name_any(), o.spec.size), (one.name_any(), 3)),
         other => panic!("{other:?}"),
@@ -86,9 +77,7 @@ async fn reflector_follows(c: Context) {
     let made = c.made("a").await;
     let (reader, writer) = reflector::store::<Widget>();
     let config = watcher::Config::default().labels(&c.label());
-    let stream = watcher(c.widgets(), config)
-        .reflect(writer)
-        .applied_objects();
+    let stream = watcher(c.widgets(), config).reflect(writer).applied_objects();
     let task = tokio::spawn(async move { stream.for_each(|_| async {}).await });
     in_time(reader.wait_until_ready()).await.unwrap();
     assert!(reader.get(&reflector::ObjectRef::from_obj(&made)).is_some());
@@ -109,10 +98,7 @@ struct Controlled {
     cleaned: AtomicUsize,
 }
 
-async fn reconcile(
-    widget: Arc<Widget>,
-    context: Arc<Controlled>,
-) -> Result<Action, ReconcileError> {
+async fn reconcile(widget: Arc<Widget>, context: Arc<Controlled>) -> Result<Action, ReconcileError> {
     const NAME: &str = "conformance.bricklayer.dev/controller";
     let api = context.api.clone();
     let step = |event: Finalizing<Widget>| {
@@ -130,17 +116,11 @@ async fn reconcile(
                     }
                     let mut new = Arc::unwrap_or_clone(widget);
                     new.status = Some(status);
-                    match context
-                        .api
-                        .replace_status(&new.name_any(), &PostParams::default(), &new)
-                        .await
-                    {
+                    match context.api.replace_status(&new.name_any(), &PostParams::default(), &new).await {
                         Err(kube::Error::Api(status)) if status.is_conflict() => {
                             Ok(Action::requeue(Duration::from_millis(20)))
                         }
-                        other => other
-                            .map(|_| Action::await_change())
-                            .map_err(ReconcileError::Api),
+                        other => other.map(|_| Action::await_change()).map_err(ReconcileError::Api),
                     }
                 }
                 Finalizing::Cleanup(_) => {
@@ -150,23 +130,14 @@ async fn reconcile(
             }
         }
     };
-    finalizer(&api, NAME, widget, step)
-        .await
-        .map_err(|e| ReconcileError::Finalizer(Box::new(e)))
+    finalizer(&api, NAME, widget, step).await.map_err(|e| ReconcileError::Finalizer(Box::new(e)))
 }
 
 async fn controller_with_finalizer_and_status(c: Context) {
-    let context = Arc::new(Controlled {
-        api: c.widgets(),
-        cleaned: AtomicUsize::new(0),
-    });
+    let context = Arc::new(Controlled { api: c.widgets(), cleaned: AtomicUsize::new(0) });
     let config = watcher::Config::default().labels(&c.label());
     let controller = Controller::new(c.widgets(), config)
-        .run(
-            reconcile,
-            |_, _, _| Action::requeue(Duration::from_millis(50)),
-            context.clone(),
-        )
+        .run(reconcile, |_, _, _| Action::requeue(Duration::from_millis(50)), context.clone())
         .for_each(|_| async {});
     let task = tokio::spawn(controller);
     let made = c.made("a").await;
@@ -177,38 +148,20 @@ async fn controller_with_finalizer_and_status(c: Context) {
             status.is_some_and(|s| s.observed_generation == Some(generation))
         }
     };
-    in_time(await_condition(c.widgets(), &name, ready(1)))
-        .await
-        .unwrap();
+    in_time(await_condition(c.widgets(), &name, ready(1))).await.unwrap();
     let grow = json!({ "spec": { "size": 3 } });
-    c.widgets()
-        .patch(&name, &PatchParams::default(), &Patch::Merge(&grow))
-        .await
-        .unwrap();
-    in_time(await_condition(c.widgets(), &name, ready(2)))
-        .await
-        .unwrap();
-    c.widgets()
-        .delete(&name, &Default::default())
-        .await
-        .unwrap();
-    in_time(await_condition(
-        c.widgets(),
-        &name,
-        conditions::is_deleted(&made.uid().unwrap()),
-    ))
-    .await
-    .unwrap();
+    c.widgets().patch(&name, &PatchParams::default(), &Patch::Merge(&grow)).await.unwrap();
+    in_time(await_condition(c.widgets(), &name, ready(2))).await.unwrap();
+    c.widgets().delete(&name, &Default::default()).await.unwrap();
+    in_time(await_condition(c.widgets(), &name, conditions::is_deleted(&made.uid().unwrap()))).await.unwrap();
     assert_eq!(context.cleaned.load(Ordering::SeqCst), 1);
     task.abort();
 }
 
 async fn recorder_writes_and_counts(c: Context) {
     let made = c.made("a").await;
-    let reporter = Reporter {
-        controller: "conformance.bricklayer.dev/tests".to_owned(),
-        instance: Some(c.tag.clone()),
-    };
+    let reporter =
+        Reporter { controller: "conformance.bricklayer.dev/tests".to_owned(), instance: Some(c.tag.clone()) };
     let recorder = Recorder::new(c.client.clone(), reporter);
     let event = Event {
         type_: EventType::Normal,
@@ -218,26 +171,14 @@ async fn recorder_writes_and_counts(c: Context) {
         secondary: None,
     };
     for _ in 0..3 {
-        recorder
-            .publish(&event, &made.object_ref(&()))
-            .await
-            .unwrap();
+        recorder.publish(&event, &made.object_ref(&())).await.unwrap();
     }
     let api: Api<StoredEvent> = Api::namespaced(c.client.clone(), "default");
-    let all = api
-        .list(&ListParams::default().fields("reason=Tested"))
-        .await
-        .unwrap();
-    let mine: Vec<_> = all
-        .items
-        .iter()
-        .filter(|e| e.reporting_instance.as_ref() == Some(&c.tag))
-        .collect();
+    let all = api.list(&ListParams::default().fields("reason=Tested")).await.unwrap();
+    let mine: Vec<_> = all.items.iter().filter(|e| e.reporting_instance.as_ref() == Some(&c.tag)).collect();
     assert_eq!(mine.len(), 1);
     assert_eq!(mine[0].series.as_ref().unwrap().count, 3);
-    api.delete(&mine[0].name_any(), &Default::default())
-        .await
-        .unwrap();
+    api.delete(&mine[0].name_any(), &Default::default()).await.unwrap();
     c.remove(&made).await;
 }
 
@@ -245,15 +186,11 @@ async fn await_condition_sees_status_and_deletion(c: Context) {
     let made = c.made("a").await;
     let name = made.name_any();
     let seen = await_condition(c.widgets(), &name, |w: Option<&Widget>| {
-        w.and_then(|w| w.status.as_ref())
-            .is_some_and(|s| s.phase.as_deref() == Some("Ready"))
+        w.and_then(|w| w.status.as_ref()).is_some_and(|s| s.phase.as_deref() == Some("Ready"))
     });
     let write = async {
         let patch = json!({ "status": { "phase": "Ready" } });
-        c.widgets()
-            .patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch))
-            .await
-            .unwrap();
+        c.widgets().patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
     };
     let (seen, ()) = in_time(futures::future::join(seen, write)).await;
     seen.unwrap();
@@ -272,10 +209,7 @@ async fn entry_gets_or_creates(c: Context) {
         entry.commit(&PostParams::default()).await.unwrap();
         assert_eq!(c.widgets().get(&name).await.unwrap().spec.size, expected);
     }
-    c.widgets()
-        .delete(&name, &Default::default())
-        .await
-        .unwrap();
+    c.widgets().delete(&name, &Default::default()).await.unwrap();
 }
 
 async fn discovery(c: Context) {
@@ -285,19 +219,12 @@ async fn discovery(c: Context) {
         .await
         .unwrap();
     let (resource, capabilities) = found
-        .resolve_gvk(&kube::core::GroupVersionKind::gvk(
-            "conformance.bricklayer.dev",
-            "v1",
-            "Widget",
-        ))
+        .resolve_gvk(&kube::core::GroupVersionKind::gvk("conformance.bricklayer.dev", "v1", "Widget"))
         .unwrap();
     assert_eq!(resource.plural, "widgets");
     assert_eq!(capabilities.scope, kube::discovery::Scope::Cluster);
     assert!(
-        capabilities
-            .subresources
-            .iter()
-            .any(|(r, _)| r.plural == "status"),
+        capabilities.subresources.iter().any(|(r, _)| r.plural == "status"),
         "{:?}",
         capabilities.subresources
     );

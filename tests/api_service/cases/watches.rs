@@ -39,12 +39,7 @@ fn params(c: &Context) -> WatchParams {
 }
 
 async fn watch(c: &Context, params: &WatchParams, from: &str) -> Events {
-    c.widgets()
-        .watch(params, from)
-        .await
-        .unwrap()
-        .map(|e| e.expect("an event"))
-        .boxed()
+    c.widgets().watch(params, from).await.unwrap().map(|e| e.expect("an event")).boxed()
 }
 
 /// The next event that is no bookmark, as (type, name, version).
@@ -62,22 +57,11 @@ async fn next(events: &mut Events) -> (&'static str, String, u64) {
 }
 
 async fn patched(c: &Context, widget: &Widget, patch: serde_json::Value) -> Widget {
-    c.widgets()
-        .patch(
-            &widget.name_any(),
-            &PatchParams::default(),
-            &Patch::Merge(&patch),
-        )
-        .await
-        .unwrap()
+    c.widgets().patch(&widget.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap()
 }
 
 async fn now(c: &Context) -> String {
-    let list = c
-        .widgets()
-        .list(&ListParams::default().limit(1))
-        .await
-        .unwrap();
+    let list = c.widgets().list(&ListParams::default().limit(1)).await.unwrap();
     list.metadata.resource_version.unwrap()
 }
 
@@ -88,26 +72,13 @@ async fn events_arrive_in_order(c: Context) {
     let ready = json!({ "status": { "phase": "Ready" } });
     let ready = c
         .widgets()
-        .patch_status(
-            &made.name_any(),
-            &PatchParams::default(),
-            &Patch::Merge(&ready),
-        )
+        .patch_status(&made.name_any(), &PatchParams::default(), &Patch::Merge(&ready))
         .await
         .unwrap();
     c.remove(&made).await;
-    assert_eq!(
-        next(&mut events).await,
-        ("ADDED", made.name_any(), version(&made))
-    );
-    assert_eq!(
-        next(&mut events).await,
-        ("MODIFIED", made.name_any(), version(&grown))
-    );
-    assert_eq!(
-        next(&mut events).await,
-        ("MODIFIED", made.name_any(), version(&ready))
-    );
+    assert_eq!(next(&mut events).await, ("ADDED", made.name_any(), version(&made)));
+    assert_eq!(next(&mut events).await, ("MODIFIED", made.name_any(), version(&grown)));
+    assert_eq!(next(&mut events).await, ("MODIFIED", made.name_any(), version(&ready)));
     let (what, name, at) = next(&mut events).await;
     assert_eq!((what, name), ("DELETED", made.name_any()));
     assert!(at > version(&ready));
@@ -117,10 +88,7 @@ async fn a_watch_from_a_version_misses_nothing(c: Context) {
     let first = c.made("a").await;
     let second = c.made("b").await;
     let mut events = watch(&c, &params(&c), &first.resource_version().unwrap()).await;
-    assert_eq!(
-        next(&mut events).await,
-        ("ADDED", second.name_any(), version(&second))
-    );
+    assert_eq!(next(&mut events).await, ("ADDED", second.name_any(), version(&second)));
     c.remove(&first).await;
     c.remove(&second).await;
 }
@@ -129,11 +97,7 @@ async fn a_watch_without_a_version_begins_with_what_is_there(c: Context) {
     let made = c.made("a").await;
     for from in ["", "0"] {
         let mut events = watch(&c, &params(&c), from).await;
-        assert_eq!(
-            next(&mut events).await,
-            ("ADDED", made.name_any(), version(&made)),
-            "from '{from}'"
-        );
+        assert_eq!(next(&mut events).await, ("ADDED", made.name_any(), version(&made)), "from '{from}'");
     }
     c.remove(&made).await;
 }
@@ -148,10 +112,7 @@ async fn deleted_carries_the_version_of_the_deletion(c: Context) {
     // It can be resumed from: what came before is not repeated.
     let mut events = watch(&c, &params(&c), &at.to_string()).await;
     let again = c.made("b").await;
-    assert_eq!(
-        next(&mut events).await,
-        ("ADDED", again.name_any(), version(&again))
-    );
+    assert_eq!(next(&mut events).await, ("ADDED", again.name_any(), version(&again)));
     c.remove(&again).await;
 }
 
@@ -161,38 +122,14 @@ async fn labels_come_and_go(c: Context) {
     let gold = params(&c).labels(&format!("{},tier=gold", c.label()));
     let mut events = watch(&c, &gold, &made.resource_version().unwrap()).await;
     patched(&c, &made, json!({ "spec": { "size": 2 } })).await;
-    let came = patched(
-        &c,
-        &made,
-        json!({ "metadata": { "labels": { "tier": "gold" } } }),
-    )
-    .await;
+    let came = patched(&c, &made, json!({ "metadata": { "labels": { "tier": "gold" } } })).await;
     let changed = patched(&c, &made, json!({ "spec": { "size": 3 } })).await;
-    let went = patched(
-        &c,
-        &made,
-        json!({ "metadata": { "labels": { "tier": "lead" } } }),
-    )
-    .await;
+    let went = patched(&c, &made, json!({ "metadata": { "labels": { "tier": "lead" } } })).await;
     patched(&c, &made, json!({ "spec": { "size": 4 } })).await;
-    let back = patched(
-        &c,
-        &made,
-        json!({ "metadata": { "labels": { "tier": "gold" } } }),
-    )
-    .await;
-    assert_eq!(
-        next(&mut events).await,
-        ("ADDED", name.clone(), version(&came))
-    );
-    assert_eq!(
-        next(&mut events).await,
-        ("MODIFIED", name.clone(), version(&changed))
-    );
-    assert_eq!(
-        next(&mut events).await,
-        ("DELETED", name.clone(), version(&went))
-    );
+    let back = patched(&c, &made, json!({ "metadata": { "labels": { "tier": "gold" } } })).await;
+    assert_eq!(next(&mut events).await, ("ADDED", name.clone(), version(&came)));
+    assert_eq!(next(&mut events).await, ("MODIFIED", name.clone(), version(&changed)));
+    assert_eq!(next(&mut events).await, ("DELETED", name.clone(), version(&went)));
     assert_eq!(next(&mut events).await, ("ADDED", name, version(&back)));
     c.remove(&made).await;
 }
@@ -203,14 +140,8 @@ async fn selectable_fields_come_and_go(c: Context) {
     let mut events = watch(&c, &mine, &made.resource_version().unwrap()).await;
     let came = patched(&c, &made, json!({ "spec": { "owner": c.tag } })).await;
     let went = patched(&c, &made, json!({ "spec": { "owner": null } })).await;
-    assert_eq!(
-        next(&mut events).await,
-        ("ADDED", made.name_any(), version(&came))
-    );
-    assert_eq!(
-        next(&mut events).await,
-        ("DELETED", made.name_any(), version(&went))
-    );
+    assert_eq!(next(&mut events).await, ("ADDED", made.name_any(), version(&came)));
+    assert_eq!(next(&mut events).await, ("DELETED", made.name_any(), version(&went)));
     c.remove(&made).await;
 }
 
@@ -218,12 +149,7 @@ async fn streaming_list(c: Context) {
     let one = c.made("a").await;
     let two = c.made("b").await;
     let params = params(&c).initial_events();
-    let mut events = c
-        .widgets()
-        .watch(&params, &two.resource_version().unwrap())
-        .await
-        .unwrap()
-        .boxed();
+    let mut events = c.widgets().watch(&params, &two.resource_version().unwrap()).await.unwrap().boxed();
     let mut seen = Vec::new();
     let end = loop {
         match events.try_next().await.unwrap().expect("an event") {
@@ -234,10 +160,7 @@ async fn streaming_list(c: Context) {
     };
     seen.sort();
     assert_eq!(seen, [one.name_any(), two.name_any()]);
-    assert_eq!(
-        end.metadata.annotations["k8s.io/initial-events-end"],
-        "true"
-    );
+    assert_eq!(end.metadata.annotations["k8s.io/initial-events-end"], "true");
     let at: u64 = end.metadata.resource_version.parse().unwrap();
     assert!(at >= version(&two));
     c.remove(&one).await;
@@ -251,11 +174,7 @@ async fn streaming_list(c: Context) {
 async fn streaming_list_needs_the_right_match(c: Context) {
     let path = format!("{}?watch=true&sendInitialEvents=true", widget_path(""));
     let (code, status) = c.raw("GET", &path, "application/json", "").await;
-    assert_eq!(
-        (code, &status["reason"]),
-        (422, &json!("Invalid")),
-        "{status}"
-    );
+    assert_eq!((code, &status["reason"]), (422, &json!("Invalid")), "{status}");
 }
 
 async fn a_watch_ends_at_its_timeout(c: Context) {
@@ -266,10 +185,7 @@ async fn a_watch_ends_at_its_timeout(c: Context) {
         assert!(matches!(event, WatchEvent::Bookmark(_)), "{event:?}");
     }
     let took = started.elapsed();
-    assert!(
-        took > Duration::from_millis(1500) && took < Duration::from_secs(15),
-        "{took:?}"
-    );
+    assert!(took > Duration::from_millis(1500) && took < Duration::from_secs(15), "{took:?}");
 }
 
 async fn a_lost_window_is_an_event(c: Context) {
@@ -279,21 +195,13 @@ async fn a_lost_window_is_an_event(c: Context) {
         Ok(WatchEvent::Error(status)) => assert_eq!(status.code, 410, "{status}"),
         other => panic!("{other:?}"),
     }
-    c.widgets()
-        .delete(&c.name("a"), &Default::default())
-        .await
-        .unwrap();
+    c.widgets().delete(&c.name("a"), &Default::default()).await.unwrap();
 }
 
 /// Kubernetes waits and answers 504; kube's watcher would then ask the same for ever. A version from the
 /// future means a restored database: the client has to list again.
 async fn a_version_from_the_future_is_lost_too(c: Context) {
-    let mut events = c
-        .widgets()
-        .watch(&params(&c), "999999999999")
-        .await
-        .unwrap()
-        .boxed();
+    let mut events = c.widgets().watch(&params(&c), "999999999999").await.unwrap().boxed();
     match events.next().await.expect("an event") {
         Ok(WatchEvent::Error(status)) => assert_eq!(status.code, 410, "{status}"),
         other => panic!("{other:?}"),
@@ -302,12 +210,7 @@ async fn a_version_from_the_future_is_lost_too(c: Context) {
 
 async fn watch_of_metadata(c: Context) {
     let made = c.made("a").await;
-    let mut events = c
-        .widgets()
-        .watch_metadata(&params(&c), "0")
-        .await
-        .unwrap()
-        .boxed();
+    let mut events = c.widgets().watch_metadata(&params(&c), "0").await.unwrap().boxed();
     match events.try_next().await.unwrap().expect("an event") {
         WatchEvent::Added(o) => {
             assert_eq!(o.types.as_ref().unwrap().kind, "PartialObjectMetadata");
@@ -320,16 +223,11 @@ async fn watch_of_metadata(c: Context) {
 
 async fn watch_of_one_name(c: Context) {
     let mine = c.made("a").await;
-    let one = WatchParams::default()
-        .fields(&format!("metadata.name={}", mine.name_any()))
-        .timeout(40);
+    let one = WatchParams::default().fields(&format!("metadata.name={}", mine.name_any())).timeout(40);
     let mut events = watch(&c, &one, &mine.resource_version().unwrap()).await;
     let other = c.made("b").await;
     let grown = patched(&c, &mine, json!({ "spec": { "size": 2 } })).await;
-    assert_eq!(
-        next(&mut events).await,
-        ("MODIFIED", mine.name_any(), version(&grown))
-    );
+    assert_eq!(next(&mut events).await, ("MODIFIED", mine.name_any(), version(&grown)));
     c.remove(&mine).await;
     c.remove(&other).await;
 }
@@ -337,23 +235,13 @@ async fn watch_of_one_name(c: Context) {
 async fn finalizer_release_is_one_deletion(c: Context) {
     let mut widget = c.widget("a", json!({ "size": 1 }));
     widget.metadata.finalizers = Some(vec!["conformance.bricklayer.dev/hold".to_owned()]);
-    let made = c
-        .widgets()
-        .create(&Default::default(), &widget)
-        .await
-        .unwrap();
+    let made = c.widgets().create(&Default::default(), &widget).await.unwrap();
     let mut events = watch(&c, &params(&c), &made.resource_version().unwrap()).await;
-    c.widgets()
-        .delete(&made.name_any(), &Default::default())
-        .await
-        .unwrap();
+    c.widgets().delete(&made.name_any(), &Default::default()).await.unwrap();
     patched(&c, &made, json!({ "metadata": { "finalizers": null } })).await;
     let after = c.made("b").await;
     assert_eq!(next(&mut events).await.0, "MODIFIED");
     assert_eq!(next(&mut events).await.0, "DELETED");
-    assert_eq!(
-        next(&mut events).await,
-        ("ADDED", after.name_any(), version(&after))
-    );
+    assert_eq!(next(&mut events).await, ("ADDED", after.name_any(), version(&after)));
     c.remove(&after).await;
 }
