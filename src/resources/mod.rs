@@ -9,6 +9,9 @@ mod device;
 mod node;
 mod volume;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+};
 use kube::{CustomResourceExt, Resource, ResourceExt};
 
 pub use cluster::{
@@ -60,7 +63,25 @@ pub fn id_of<K: Resource>(object: &K) -> Id {
 }
 
 /// The custom resource definitions of all kinds, in the order in which `crds/` lists them.
-pub fn definitions()
--> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition> {
-    vec![GlusterCluster::crd(), GlusterNode::crd(), GlusterDevice::crd(), GlusterVolume::crd()]
+pub fn definitions() -> Vec<CustomResourceDefinition> {
+    let all = [GlusterCluster::crd(), GlusterNode::crd(), GlusterDevice::crd(), GlusterVolume::crd()];
+    all.into_iter().map(with_known_formats).collect()
+}
+
+/// Takes out formats that Kubernetes does not know and warns about, such as uint32: the minimum
+/// beside them says the same.
+fn with_known_formats(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    fn strip(schema: &mut JSONSchemaProps) {
+        schema.format = schema.format.take().filter(|format| !format.starts_with("uint"));
+        schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(strip);
+        if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+            strip(items);
+        }
+    }
+    for version in &mut definition.spec.versions {
+        if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
+            strip(schema);
+        }
+    }
+    definition
 }

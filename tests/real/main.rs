@@ -1,0 +1,29 @@
+//! The main job on real parts: a real API server, real LVM, XFS and glusterd on three nodes, a real
+//! FUSE mount. Needs root; `make test-real` sets it up and runs it.
+
+#[path = "../fixture/mod.rs"]
+mod fixture;
+
+mod claims;
+mod rest;
+
+use std::process::ExitCode;
+
+use fixture::Lab;
+
+fn main() -> ExitCode {
+    let lab = Lab::start(3);
+    let code = fixture::scenarios(
+        &lab,
+        &[
+            ("a claim becomes bytes on disks and goes again", claims::claim_to_bytes),
+            ("the same over REST with the embedded store", rest::volume_to_bytes),
+            ("killed at three points of a create", rest::killed_while_creating),
+            ("killed at three points of a delete", rest::killed_while_deleting),
+            ("a node restarts under a mounted volume", rest::node_restarts),
+            ("a node is down", rest::node_is_down),
+        ],
+    );
+    drop(lab);
+    code
+}
