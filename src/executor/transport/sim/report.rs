@@ -28,7 +28,10 @@ pub(super) fn run(state: &State, node: &Text, command: &str, words: &Words) -> D
     let (kind, usual) = match command {
         "pvs" => ("pv", "pv_name,vg_name,pv_fmt,pv_attr,pv_size,pv_free"),
         "vgs" => ("vg", "vg_name,pv_count,lv_count,snap_count,vg_attr,vg_size,vg_free"),
-        _ => ("lv", "lv_name,vg_name,lv_attr,lv_size,pool_lv,origin,data_percent,metadata_percent"),
+        _ => (
+            "lv",
+            "lv_name,vg_name,lv_attr,lv_size,pool_lv,origin,data_percent,metadata_percent,move_pv,mirror_log,copy_percent,convert_lv",
+        ),
     };
     let look = Look {
         kind,
@@ -45,7 +48,7 @@ pub(super) fn run(state: &State, node: &Text, command: &str, words: &Words) -> D
     let rows = match command {
         "pvs" => pvs(state, node, at, &look, target),
         "vgs" => vgs(at, &look, target),
-        _ => lvs(at, &look, target, words.get(&["-S", "--select"])),
+        _ => lvs(at, &look, target, selected_tag(words)),
     };
     match rows {
         Ok(rows) => Done::wrote(look.print(&rows)),
@@ -58,6 +61,12 @@ pub(super) fn run(state: &State, node: &Text, command: &str, words: &Words) -> D
             done
         }
     }
+}
+
+/// The tag of `--select lv_tags="TAG"`, if there is one.
+pub(super) fn selected_tag(words: &Words) -> Option<&str> {
+    let tag = words.get(&["-S", "--select"])?.strip_prefix("lv_tags=")?;
+    Some(tag.trim_matches(['"', '{', '}']))
 }
 
 enum Trouble {
@@ -96,6 +105,12 @@ impl Look<'_> {
             text += &format!("  {}\n", names.join(" "));
         }
         for row in rows {
+            // Numbers are at the right edge of their column.
+            let edge = |(name, value): (&&str, &String)| match *name {
+                "thin_count" => format!("{value:>6}"),
+                _ => value.clone(),
+            };
+            let row: Vec<String> = self.columns.iter().zip(row).map(edge).collect();
             text += &format!("  {}\n", row.join(" "));
         }
         text
@@ -211,15 +226,12 @@ struct Seen {
     thin_count: String,
 }
 
-fn lvs(node: &Node, look: &Look, target: Option<&str>, select: Option<&str>) -> Result<Vec<Row>, Trouble> {
+fn lvs(node: &Node, look: &Look, target: Option<&str>, tag: Option<&str>) -> Result<Vec<Row>, Trouble> {
     let (group, one) = match target.map(|target| target.split_once('/').unwrap_or((target, ""))) {
         Some((group, one)) => (Some(group), one),
         None => (None, ""),
     };
-    let tag = select.and_then(|text| text.strip_prefix("lv_tags="));
-    let tag = tag.map(|text| text.trim_matches(['"', '{', '}']));
-    let counted = ["lv_attr", "thin_count"];
-    let counting = look.columns.iter().any(|column| counted.contains(column));
+    let counting = look.columns.contains(&"thin_count");
     let mut rows = vec![];
     for (vg_name, vg) in groups(node, group)? {
         let mut seen = if one.is_empty() {
@@ -243,7 +255,8 @@ fn lvs(node: &Node, look: &Look, target: Option<&str>, select: Option<&str>) -> 
                     "lv_tags" => lv.tags.clone(),
                     "lv_attr" => lv.attr.into(),
                     "thin_count" => lv.thin_count.clone(),
-                    "origin" | "data_percent" | "metadata_percent" => String::new(),
+                    "origin" | "data_percent" | "metadata_percent" | "move_pv" | "mirror_log"
+                    | "copy_percent" | "convert_lv" => String::new(),
                     _ => return None,
                 })
             })?);
@@ -260,8 +273,7 @@ fn seen(vg: &Vg, name: String, lv: &Lv, counting: bool) -> Seen {
         None => {
             let volumes = vg.lvs.values().filter(in_pool);
             let count = if counting { volumes.count() } else { 0 };
-            let attr = if count > 0 { "twi-aotz--" } else { "twi-a-tz--" };
-            (String::new(), attr, count.to_string())
+            (String::new(), "twi-aotz--", count.to_string())
         }
         Some(data) if data.pool.is_empty() && data.mounted => (String::new(), "-wi-ao----", String::new()),
         Some(data) if data.pool.is_empty() => (String::new(), "-wi-a-----", String::new()),

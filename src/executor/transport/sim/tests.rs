@@ -10,7 +10,7 @@ use std::{
 
 use super::*;
 use crate::executor::{
-    GLUSTER_DEADLINE, LOOK_DEADLINE, RunError, Step,
+    Batch, GLUSTER_DEADLINE, LOOK_DEADLINE, Output, RunError, Step, Transport, TransportError,
     ops::{
         brick::{self, Brick},
         gluster::{self, NewVolume},
