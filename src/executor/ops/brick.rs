@@ -130,3 +130,36 @@ fn lvcreate(brick: &Brick) -> [String; 7] {
         format!("{}{}", lvm::VOLUME_TAG, brick.volume),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::ops::captured;
+
+    /// The command is the one that a real node has taken, but for a second tag.
+    fn is_captured(argv: &Argv, name: &str) {
+        let real = captured::read(name);
+        assert_eq!(real.output.exit, 0);
+        let mut words = argv.0.clone();
+        assert_eq!(words.remove(0), "/usr/sbin/lvm");
+        let tag = words.iter().position(|word| word.starts_with(lvm::VOLUME_TAG)).unwrap();
+        words.drain(tag - 1..=tag);
+        assert_eq!(words, real.argv.0[1..]);
+    }
+
+    #[test]
+    fn the_pool_and_its_volume_are_made_as_captured() {
+        let id = |text: &str| text.parse().unwrap();
+        let brick = Brick {
+            id: id("b0000000000000000000000000000004"),
+            device: id("d0000000000000000000000000000001"),
+            volume: id("e0000000000000000000000000000001"),
+            size: Bytes(512 << 20),
+            pool_size: Bytes(512 << 20),
+            pool_metadata: Bytes(8 << 20),
+            gid: 0,
+        };
+        is_captured(&create_pool(&brick), "lvcreate-pool-only");
+        is_captured(&create_lv(&brick), "lvcreate-thin-in-pool");
+    }
+}
