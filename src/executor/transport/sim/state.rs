@@ -362,12 +362,6 @@ fn unmapped(mapped: &str) -> Option<(String, String)> {
     None
 }
 
-/// The device-mapper path of a logical volume.
-pub(super) fn mapped(vg: &str, lv: &str) -> String {
-    let doubled = |name: &str| name.replace('-', "--");
-    format!("/dev/mapper/{}-{}", doubled(vg), doubled(lv))
-}
-
 /// An id the way uuids are written.
 pub(super) fn dashed(id: Id) -> String {
     let hex = id.to_string();
