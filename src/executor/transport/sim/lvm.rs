@@ -277,6 +277,8 @@ fn insert_lv(
         return Err((FAILED, text));
     }
     let data = Data { pool: pool.into(), ..Data::default() };
+    // Tags that its pool has too are held once.
+    let tags = vg.lvs.get(&data.pool).map(|pool| &pool.tags).filter(|pool| *pool == tags).unwrap_or(tags);
     let lv = Lv { extents, meta: 0, tags: tags.clone(), data: Some(Box::new(data)) };
     vg.lvs.insert(key, lv);
     Ok(())

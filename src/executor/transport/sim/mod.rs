@@ -105,7 +105,7 @@ pub struct Logged {
     pub n: u64,
     /// The host it was sent to.
     pub host: String,
-    /// The command.
+    /// The command; the text of a script is left out.
     pub argv: Argv,
 }
 

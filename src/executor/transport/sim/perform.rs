@@ -214,7 +214,7 @@ impl Sim {
         if log.len() == LOG_LENGTH {
             log.pop_front();
         }
-        log.push_back(Logged { n, host: host.to_owned(), argv: argv.clone() });
+        log.push_back(Logged { n, host: host.to_owned(), argv: Argv(without_script(argv)) });
         n
     }
 

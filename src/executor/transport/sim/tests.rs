@@ -508,32 +508,42 @@ async fn what_a_user_types_stays_one_word() {
 /// Many nodes with many bricks, and what they cost: printed, for the curious.
 #[tokio::test]
 async fn many_bricks() {
-    let bricks = std::env::var("SIM_BRICKS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
+    let number = |name: &str, usual: u128| {
+        let given = std::env::var(name).ok().and_then(|text| text.parse().ok());
+        given.unwrap_or(usual)
+    };
+    let (hosts, bricks) = (number("SIM_HOSTS", 30), number("SIM_BRICKS", 10));
     let memory = || {
         let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
         text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or_default() * 4096
     };
     let (directory, sim) = fresh();
-    for host in 0..30u128 {
+    for host in 0..hosts {
         let name = format!("n{host}");
         prepare(&sim, &name, host).await;
         if host > 0 {
             must(&sim, "n0", gluster::peer_probe(&name)).await;
         }
     }
+    // The log of commands is full of the same when memory is compared.
+    let fill_log = async || {
+        for _ in 0..LOG_LENGTH {
+            words(&sim, "n0", "true").await;
+        }
+    };
+    fill_log().await;
     let (before, start, first) = (memory(), std::time::Instant::now(), sim.commands());
-    for host in 0..30u128 {
+    for host in 0..hosts {
         for number in 0..bricks {
             let brick = brick_of(10_000 * (host + 1) + number, host, 1);
             must(&sim, &format!("n{host}"), brick::create(&brick, FSTAB)).await;
         }
     }
-    let (commands, all) = (sim.commands() - first, 30 * bricks as u64);
-    println!(
-        "{commands} commands in {:?}, {} bytes a brick",
-        start.elapsed(),
-        memory().saturating_sub(before) / all
-    );
+    let (commands, all) = (sim.commands() - first, (hosts * bricks) as u64);
+    let took = start.elapsed();
+    fill_log().await;
+    let each = memory().saturating_sub(before) / all;
+    println!("{commands} commands in {took:?}, {each} bytes a brick");
     assert_eq!(commands, 11 * all);
     let snapshot = sim.snapshot();
     drop(sim);
