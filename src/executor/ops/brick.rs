@@ -46,10 +46,7 @@ pub fn create(brick: &Brick, fstab: &str) -> Batch {
         Step::unless(mount::is_mounted(&dir), mount::mount(&node, &dir)),
         Step::always(Argv::new(["mkdir", "-p", &brick_dir])),
     ];
-    if brick.gid != 0 {
-        steps.push(Step::always(Argv::new(["chown", &format!(":{}", brick.gid), &brick_dir])));
-        steps.push(Step::always(Argv::new(["chmod", "2775", &brick_dir])));
-    }
+    steps.extend(owned_by(brick.gid, &brick_dir));
     Batch::new(steps, LVM_DEADLINE).locked(lock(brick.id))
 }
 
@@ -73,6 +70,25 @@ pub fn remove(device: Id, brick: Id, fstab: &str) -> Batch {
     .locked(lock(brick))
 }
 
+/// Makes the brick directory anew, so that a volume can be made of it. glusterd marks the directories
+/// of a volume on each node before it asks the next one, and leaves the marks when one of them refuses:
+/// it would not take such a directory again. Only directories without content are removed, so a
+/// brick that has ever been used is refused.
+pub fn renew(brick: &Brick) -> Batch {
+    let dir = mount_point(brick.device, brick.id);
+    let brick_dir = format!("{dir}/brick");
+    let hidden = format!("{brick_dir}/.glusterfs");
+    let rmdir_if_there = |dir: &str| Step::only_if(Argv::new(["test", "-d", dir]), Argv::new(["rmdir", dir]));
+    let mut steps = vec![
+        Step::always(mount::is_mounted(&dir)),
+        rmdir_if_there(&hidden),
+        rmdir_if_there(&brick_dir),
+        Step::always(Argv::new(["mkdir", &brick_dir])),
+    ];
+    steps.extend(owned_by(brick.gid, &brick_dir));
+    Batch::new(steps, LVM_DEADLINE).locked(lock(brick.id))
+}
+
 /// Mounts again the bricks of a node that has restarted: activates their volume group, then mounts.
 pub fn restore(device: Id, brick: Id) -> Batch {
     let dir = mount_point(device, brick);
@@ -84,6 +100,16 @@ pub fn restore(device: Id, brick: Id) -> Batch {
         ],
         LVM_DEADLINE,
     )
+}
+
+/// Gives a brick directory to a group, unless it is root's.
+fn owned_by(gid: i64, brick_dir: &str) -> Vec<Step> {
+    if gid == 0 {
+        return vec![];
+    }
+    let chown = Argv::new(["chown", &format!(":{gid}"), brick_dir]);
+    let chmod = Argv::new(["chmod", "2775", brick_dir]);
+    vec![Step::always(chown), Step::always(chmod)]
 }
 
 /// One brick is worked on by one batch at a time.
@@ -129,4 +155,37 @@ fn lvcreate(brick: &Brick) -> [String; 7] {
         "--addtag".into(),
         format!("{}{}", lvm::VOLUME_TAG, brick.volume),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::ops::captured;
+
+    /// The command is the one that a real node has taken, but for a second tag.
+    fn is_captured(argv: &Argv, name: &str) {
+        let real = captured::read(name);
+        assert_eq!(real.output.exit, 0);
+        let mut words = argv.0.clone();
+        assert_eq!(words.remove(0), "/usr/sbin/lvm");
+        let tag = words.iter().position(|word| word.starts_with(lvm::VOLUME_TAG)).unwrap();
+        words.drain(tag - 1..=tag);
+        assert_eq!(words, real.argv.0[1..]);
+    }
+
+    #[test]
+    fn the_pool_and_its_volume_are_made_as_captured() {
+        let id = |text: &str| text.parse().unwrap();
+        let brick = Brick {
+            id: id("b0000000000000000000000000000004"),
+            device: id("d0000000000000000000000000000001"),
+            volume: id("e0000000000000000000000000000001"),
+            size: Bytes(512 << 20),
+            pool_size: Bytes(512 << 20),
+            pool_metadata: Bytes(8 << 20),
+            gid: 0,
+        };
+        is_captured(&create_pool(&brick), "lvcreate-pool-only");
+        is_captured(&create_lv(&brick), "lvcreate-thin-in-pool");
+    }
 }

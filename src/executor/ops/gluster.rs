@@ -227,3 +227,63 @@ impl From<VolumeRow> for Volume {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::ops::captured::output;
+
+    fn pool(name: &str) -> Vec<(String, bool)> {
+        let peers = parse_pool(&output(name)).unwrap();
+        assert!(peers.iter().all(|peer| peer.uuid.len() == 36));
+        peers.into_iter().map(|peer| (peer.host, peer.connected)).collect()
+    }
+
+    #[test]
+    fn peers_are_read() {
+        let up = |host: &str| (host.to_owned(), true);
+        assert_eq!(pool("gluster-pool-list-alone"), [up("localhost")]);
+        let mut all = pool("gluster-pool-list");
+        all.sort();
+        assert_eq!(all, [up("10.77.0.12"), up("10.77.0.13"), up("localhost")]);
+        assert!(pool("gluster-pool-list-node-down").contains(&("10.77.0.13".to_owned(), false)));
+        assert!(parse_pool(&output("gluster-without-glusterd")).is_err());
+    }
+
+    #[test]
+    fn volumes_are_read() {
+        for none in ["gluster-volume-info-none", "gluster-volume-info-absent"] {
+            assert_eq!(parse_volumes(&output(none)), Ok(vec![]), "{none}");
+        }
+        let brick = |node: u8| {
+            let vg = format!("vg_d000000000000000000000000000000{node}");
+            let brick = format!("brick_a100000000000000000000000000000{node}");
+            format!("10.77.0.1{node}:/var/lib/heketi/mounts/{vg}/{brick}/brick")
+        };
+        let created = &parse_volumes(&output("gluster-volume-info-one-created")).unwrap()[0];
+        assert!(!created.started);
+        let volumes = parse_volumes(&output("gluster-volume-info-one")).unwrap();
+        assert_eq!(volumes.len(), 1);
+        let volume = &volumes[0];
+        assert_eq!(volume.name, "vol_a1000000000000000000000000000000");
+        assert!(volume.started);
+        assert_eq!(volume.bricks, [brick(1), brick(2), brick(3)]);
+        let mark = (OWNER_OPTION.to_owned(), "a1000000000000000000000000000000".to_owned());
+        assert_eq!((volume.options.len(), volume.options.contains(&mark)), (8, true));
+    }
+
+    #[test]
+    fn several_volumes_are_read() {
+        let volumes = parse_volumes(&output("gluster-volume-info-several")).unwrap();
+        let bricks: Vec<usize> = volumes.iter().map(|volume| volume.bricks.len()).collect();
+        assert_eq!(bricks, [3, 3, 3, 2]);
+        let large = parse_volumes(&output("gluster-volume-info-distributed-replicate")).unwrap();
+        assert_eq!(large[0].bricks.len(), 6);
+    }
+
+    #[test]
+    fn a_refusal_in_xml_is_an_error() {
+        let refused = output("gluster-volume-create-brick-used-xml");
+        assert!(parse_volumes(&refused).unwrap_err().contains("not available"));
+    }
+}

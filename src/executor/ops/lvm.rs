@@ -240,3 +240,77 @@ fn bytes(text: &str) -> Result<Bytes, String> {
 fn tags(text: &str) -> Vec<String> {
     text.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::ops::captured::output;
+
+    const VG: &str = "vg_d0000000000000000000000000000001";
+    const KIB: u64 = 1 << 10;
+
+    /// A captured report in KiB, as it is in bytes.
+    fn in_bytes(name: &str) -> Output {
+        let mut output = output(name);
+        let bytes = |word: &str| {
+            let kib: Option<u64> = word.strip_suffix(".00").and_then(|kib| kib.parse().ok());
+            kib.map_or_else(|| word.to_owned(), |kib| (kib * KIB).to_string())
+        };
+        let words: Vec<String> = output.stdout.split('"').map(bytes).collect();
+        output.stdout = words.join("\"");
+        output
+    }
+
+    #[test]
+    fn physical_volumes_are_read() {
+        assert_eq!(parse_pvs(&output("lvm-pvs-none")), Ok(vec![]));
+        let free = parse_pvs(&output("lvm-pvs-without-vg")).unwrap();
+        assert_eq!((free[0].pv_name.as_str(), free[0].vg_name.as_str()), ("/dev/vdb", ""));
+        let used = parse_pvs(&output("lvm-pvs-used-disk")).unwrap();
+        assert_eq!((used.len(), used[0].vg_name.as_str()), (1, VG));
+        assert_eq!(used[0].pv_uuid.len(), 38);
+        // Without columns of ours, it is garbled.
+        assert!(parse_pvs(&output("lvm-vgs-none")).is_err());
+    }
+
+    #[test]
+    fn volume_groups_are_read() {
+        assert_eq!(parse_vgs(&output("lvm-vgs-none")), Ok(vec![]));
+        let vgs = parse_vgs(&in_bytes("lvm-vgs-with-bricks")).unwrap();
+        let expected = VolumeGroup {
+            name: VG.into(),
+            size: Bytes::from_kib(8_253_440),
+            free: Bytes::from_kib(6_115_328),
+            extent: EXTENT,
+            tags: vec![format!("{DEVICE_TAG}d0000000000000000000000000000001")],
+        };
+        assert_eq!(vgs, [expected]);
+        assert!(parse_vgs(&output("lvm-vgs-with-bricks")).is_err());
+    }
+
+    #[test]
+    fn logical_volumes_are_read() {
+        let id = "a1000000000000000000000000000001";
+        let lvs = parse_lvs(&in_bytes("lvm-lvs-with-bricks")).unwrap();
+        assert_eq!(lvs.len(), 17);
+        let tags =
+            [format!("{BRICK_TAG}{id}"), format!("{VOLUME_TAG}a1000000000000000000000000000000")].to_vec();
+        let (size, vg) = (Bytes::from_kib(524_288), VG.to_owned());
+        let (name, pool) = (format!("brick_{id}"), format!("tp_{id}"));
+        assert_eq!(lvs[0], LogicalVolume { name, vg: vg.clone(), size, pool, tags: tags.clone() });
+        let pool = lvs.iter().find(|lv| lv.name == format!("tp_{id}")).unwrap();
+        assert_eq!((&pool.tags, pool.pool.as_str()), (&tags, ""));
+        let spare = lvs.iter().find(|lv| lv.name == "[lvol0_pmspare]").unwrap();
+        assert_eq!((spare.size, spare.tags.len()), (Bytes::from_kib(8192), 0));
+    }
+
+    #[test]
+    fn disks_are_read() {
+        assert_eq!(parse_probe(&output("blkid-disk-with-xfs")).as_deref(), Some("xfs"));
+        assert_eq!(parse_probe(&output("blkid-pv")).as_deref(), Some("LVM2_member"));
+        assert_eq!(parse_probe(&output("blkid-empty-disk")), None);
+        let links = parse_links(&output("udevadm-symlink-pv"));
+        assert!(links.iter().any(|link| link.starts_with("/dev/disk/by-id/lvm-pv-uuid-")), "{links:?}");
+        assert!(parse_links(&output("udevadm-no-such-device")).is_empty());
+    }
+}

@@ -77,3 +77,19 @@ pub fn parse_mounts(output: &Output) -> Vec<(String, String)> {
     };
     output.stdout.lines().filter_map(pair).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::ops::captured::output;
+
+    #[test]
+    fn mounts_and_fstabs_are_read() {
+        let (vg, brick) = ("vg_d0000000000000000000000000000001", "brick_a1000000000000000000000000000001");
+        let expected = (format!("/dev/mapper/{vg}-{brick}"), format!("/var/lib/heketi/mounts/{vg}/{brick}"));
+        let mounts = parse_mounts(&output("proc-mounts-with-bricks"));
+        assert!(mounts.contains(&expected), "{mounts:?}");
+        assert!(mounts.contains(&("proc".into(), "/proc".into())));
+        assert_eq!(parse_mounts(&output("etc-fstab-with-bricks"))[0], expected);
+    }
+}

@@ -155,6 +155,7 @@ impl Node {
         };
         let dir = Dir { path: rest.into(), mode, ..Dir::default() };
         if let Some(dirs) = self.data_mut(&device).and_then(|data| data.fs.as_mut()) {
+            dirs.reserve_exact(1);
             dirs.push(dir);
         }
     }
@@ -319,6 +320,9 @@ fn fstab_add(node: &mut Node, file: &str, device: &str, dir: &str, options: &str
     let known = lines.last().map(|line| &line.options).filter(|known| **known == options);
     let options = known.cloned().unwrap_or(options);
     let line = Line { device: device.into(), dir, options };
+    if lines.len() == lines.capacity() {
+        lines.reserve_exact(16);
+    }
     lines.push(line);
     Done::changed()
 }

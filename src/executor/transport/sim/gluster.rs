@@ -16,6 +16,8 @@ pub(super) type Answer = Result<String, Refusal>;
 /// A refusal of glusterd.
 pub(super) struct Refusal {
     pub(super) exit: i32,
+    /// The number of the error in XML.
+    pub(super) errno: i32,
     pub(super) why: String,
     /// Whether something was changed before it came to that.
     pub(super) changed: bool,
@@ -23,7 +25,7 @@ pub(super) struct Refusal {
 
 impl From<String> for Refusal {
     fn from(why: String) -> Self {
-        Self { exit: 1, why, changed: false }
+        Self { exit: 1, errno: 30800, why, changed: false }
     }
 }
 
@@ -88,7 +90,7 @@ fn shown(xml: bool, good: &str, bad: &str, answer: Answer) -> Done {
         Err(refusal) => Done {
             changed: refusal.changed,
             ..if xml {
-                Done::wrote(print::refused(&refusal.why))
+                Done::wrote(print::refused(refusal.errno, &refusal.why))
             } else {
                 Done::failed(refusal.exit, format!("{bad}{}\n", refusal.why))
             }
@@ -139,7 +141,7 @@ impl Glusterd<'_> {
         }
         if self.down.contains(&node) {
             let why = "Probe returned with Transport endpoint is not connected";
-            return Err(why.to_owned().into());
+            return Err(Refusal { errno: 107, ..why.to_owned().into() });
         }
         if let Some(other) = self.state.pool_of(&node) {
             if other.peers.len() > 1 || !other.volumes.is_empty() {
@@ -170,6 +172,7 @@ impl Glusterd<'_> {
         if bricks.any(|brick| self.state.resolve(&brick.host.to_string()) == node) {
             return Err(Refusal {
                 exit: 255,
+                errno: 30800,
                 why: format!(
                     "Peer {host} hosts one or more bricks. If the peer is in not recoverable state then use either replace-brick or remove-brick command with force to remove all bricks from the peer and attempt the peer detach again."
                 ),

@@ -175,7 +175,9 @@ fn read_state(directory: &Path) -> Result<Option<Stored>, SimError> {
         Err(source) => return Err(SimError::Io { path, source }),
     };
     let corrupt = |source| SimError::Corrupt { path, line: 1, source };
-    serde_json::from_slice(&text).map(Some).map_err(corrupt)
+    let mut stored: Stored = serde_json::from_slice(&text).map_err(corrupt)?;
+    stored.state.nodes.values_mut().for_each(super::state::Node::share);
+    Ok(Some(stored))
 }
 
 /// Applies the lines of a journal. The last one may be torn: nobody was told that it was done.

@@ -69,6 +69,7 @@ pub(super) fn run(state: &mut State, node: &Text, words: &[String]) -> Done {
         "lvremove" => lvremove(state, node, &words),
         "vgremove" => vgremove(state, node, &words),
         "pvremove" => pvremove(state, node, &words),
+        "vgdisplay" => vgdisplay(state, node, &words),
         "pvs" | "vgs" | "lvs" => Ok(report::run(state, node, command, &words)),
         "version" => Ok(Done::wrote(
             "  LVM version:     2.03.16(2) (2022-05-18)\n  Library version: 1.02.185 (2022-05-18)\n",
@@ -276,6 +277,8 @@ fn insert_lv(
         return Err((FAILED, text));
     }
     let data = Data { pool: pool.into(), ..Data::default() };
+    // Tags that its pool has too are held once.
+    let tags = vg.lvs.get(&data.pool).map(|pool| &pool.tags).filter(|pool| *pool == tags).unwrap_or(tags);
     let lv = Lv { extents, meta: 0, tags: tags.clone(), data: Some(Box::new(data)) };
     vg.lvs.insert(key, lv);
     Ok(())
@@ -307,41 +310,87 @@ fn vgchange(state: &mut State, node: &Text, words: &Words) -> Answer {
     Ok(Done::changed())
 }
 
+/// `vgdisplay -c`: numbers between colons.
+fn vgdisplay(state: &mut State, node: &Text, words: &Words) -> Answer {
+    let name = operand(words)?;
+    let vg = state.node_mut(node).vgs.get(&Text::from(name.as_str()));
+    let vg = vg.ok_or_else(|| (FAILED, no_vg(&name)))?;
+    let (size, extent) = (u64::from(vg.extents) * vg.extent >> 10, vg.extent >> 10);
+    let (count, mounted) =
+        (vg.lvs.len(), vg.lvs.values().flat_map(|lv| &lv.data).filter(|d| d.mounted).count());
+    Ok(Done::wrote(format!(
+        "  {name}:r/w:772:-1:0:{count}:{mounted}:-1:0:1:1:{size}:{extent}:{}:{}:{}:{}\n",
+        vg.extents,
+        vg.extents - vg.free(),
+        vg.free(),
+        super::state::lvm_id(vg.id)
+    )))
+}
+
+/// Removes one logical volume, or those of a group that carry the selected tag.
 fn lvremove(state: &mut State, node: &Text, words: &Words) -> Answer {
     let target = operand(words)?;
     let (vg_name, name) = target.split_once('/').unwrap_or((&target, ""));
     let vg = state.node_mut(node).vgs.get_mut(&Text::from(vg_name));
     let vg = vg.ok_or_else(|| (FAILED, no_vg(vg_name)))?;
-    let key = Text::from(name);
-    let lv = vg.lvs.get(&key);
-    let is_pool = lv.ok_or_else(|| (FAILED, no_lv(vg_name, name)))?.data.is_none();
-    let in_pool = |lv: &Lv| lv.data.as_ref().is_some_and(|data| data.pool == key);
+    let mut names: Vec<String> = vec![name.to_owned()];
+    if name.is_empty() {
+        names = vg.lvs.keys().map(Text::to_string).collect();
+        names.sort();
+    } else if !vg.lvs.contains_key(&Text::from(name)) {
+        return Err((FAILED, no_lv(vg_name, name)));
+    }
+    let wanted = report::selected_tag(words);
+    let mut done = Done::wrote("");
+    for name in names {
+        // It may have gone with its pool.
+        let Some(lv) = vg.lvs.get(&Text::from(name.as_str())) else {
+            continue;
+        };
+        if wanted.is_some_and(|tag| !lv.tags.to_string().split(',').any(|has| has == tag)) {
+            continue;
+        }
+        match remove_one(vg, vg_name, &Text::from(name.as_str())) {
+            Ok(gone) => {
+                done.changed = true;
+                if !words.has("-qq") {
+                    let told =
+                        gone.iter().map(|n| format!("  Logical volume \"{n}\" successfully removed.\n"));
+                    done.output.stdout.extend(told);
+                }
+            }
+            Err(text) => {
+                done.output.exit = FAILED;
+                done.output.stderr += &text;
+            }
+        }
+    }
+    Ok(done)
+}
+
+/// Removes a logical volume; a thin pool with all that is in it. The spare goes with the last pool.
+fn remove_one(vg: &mut Vg, vg_name: &str, key: &Text) -> Result<Vec<Text>, String> {
+    let is_pool = vg.lvs.get(key).is_some_and(|lv| lv.data.is_none());
     let mut going: Vec<Text> = vec![];
     if is_pool {
-        let volumes = vg.lvs.iter().filter(|(_, lv)| in_pool(lv));
-        going.extend(volumes.map(|(name, _)| name.clone()));
+        let in_pool = |lv: &Lv| lv.data.as_ref().is_some_and(|data| data.pool == *key);
+        going.extend(vg.lvs.iter().filter(|(_, lv)| in_pool(lv)).map(|(name, _)| name.clone()));
     }
-    going.push(key);
+    going.push(key.clone());
     let mounted = |name: &&Text| {
         let data = vg.lvs.get(*name).and_then(|lv| lv.data.as_ref());
         data.is_some_and(|data| data.mounted)
     };
     if let Some(busy) = going.iter().find(mounted) {
-        let text = format!("  Logical volume {vg_name}/{busy} contains a filesystem in use.\n");
-        return Err((FAILED, text));
+        return Err(format!("  Logical volume {vg_name}/{busy} contains a filesystem in use.\n"));
     }
-    let mut told = String::new();
-    for name in going {
-        vg.lvs.remove(&name);
-        if !words.has("-qq") {
-            told += &format!("  Logical volume \"{name}\" successfully removed.\n");
-        }
+    for name in &going {
+        vg.lvs.remove(name);
     }
-    // The spare goes with the last pool.
     if is_pool && vg.lvs.values().all(|lv| lv.data.is_some()) {
         vg.spare = 0;
     }
-    Ok(Done { changed: true, ..Done::wrote(told) })
+    Ok(going)
 }
 
 fn vgremove(state: &mut State, node: &Text, words: &Words) -> Answer {

@@ -30,6 +30,8 @@
 //! `{"fail_after": {...}}`, `"hang"`, `"lose_reply"` and `"node_down"`. All fields but `fault` may be
 //! left out. With [`SimOptions::log_commands`], `commands.log` gets every command as a line of JSON.
 
+#[cfg(test)]
+mod captured;
 mod command;
 mod disks;
 mod faults;
@@ -37,6 +39,7 @@ mod files;
 mod gluster;
 mod journal;
 mod lvm;
+mod perform;
 mod print;
 mod report;
 mod snapshot;
@@ -47,9 +50,8 @@ mod text;
 mod volumes;
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{HashMap, VecDeque},
     fs::{File, OpenOptions},
-    io::Write,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -58,9 +60,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
-use tokio::time::Instant;
 
 pub use faults::{Fault, Faults, Rule};
 pub use journal::SimError;
@@ -68,7 +68,7 @@ pub use snapshot::{
     BrickSnapshot, HostSnapshot, LvSnapshot, PoolSnapshot, Snapshot, VgSnapshot, VolumeSnapshot,
 };
 
-use crate::executor::{Argv, Batch, Guard, Output, Reply, Transport, TransportError};
+use crate::executor::Argv;
 use crate::units::Bytes;
 use faults::FaultsFile;
 use journal::{Entry, Journal};
@@ -105,7 +105,7 @@ pub struct Logged {
     pub n: u64,
     /// The host it was sent to.
     pub host: String,
-    /// The command.
+    /// The command; the text of a script is left out.
     pub argv: Argv,
 }
 
@@ -147,6 +147,8 @@ struct Shared {
     hook: RwLock<Option<Hook>>,
     log: Mutex<VecDeque<Logged>>,
     log_file: Option<Mutex<File>>,
+    /// The locks of batches, by node and name.
+    locks: Mutex<HashMap<(Text, String), Arc<tokio::sync::Mutex<()>>>>,
     commands: AtomicU64,
 }
 
@@ -162,14 +164,6 @@ struct Watched {
     path: PathBuf,
     looked: Option<std::time::Instant>,
     stamp: Option<(SystemTime, u64)>,
-}
-
-/// How one command ended for the one who waits.
-enum Ended {
-    Answered(Output),
-    /// The command has an answer, but the reply of the batch will not arrive.
-    Unheard(Output),
-    Lost(TransportError),
 }
 
 impl Sim {
@@ -195,6 +189,7 @@ impl Sim {
             hook: RwLock::new(None),
             log: Mutex::new(VecDeque::new()),
             log_file,
+            locks: Mutex::new(HashMap::new()),
             commands: AtomicU64::new(0),
         };
         let sim = Self { shared: Arc::new(shared) };
@@ -298,123 +293,6 @@ impl Sim {
         }
         self.shared.faults.replace_file(file);
     }
-
-    /// Runs one command; `begun` is whether the batch has done something before.
-    async fn one(&self, host: &str, argv: &Argv, deadline: Instant, begun: bool) -> Ended {
-        let lost = |cause: &str| {
-            let (host, cause) = (host.to_owned(), cause.to_owned());
-            Ended::Lost(if begun {
-                TransportError::Unknown { host, cause }
-            } else {
-                TransportError::Unreached { host, cause }
-            })
-        };
-        if self.is_down(host) {
-            return lost("no route to host");
-        }
-        let n = self.note(host, argv);
-        let fault = self.shared.faults.meet(host, || words(argv));
-        self.call_hook(n, host, argv, When::Before);
-        let deadline_passed = || {
-            Ended::Lost(TransportError::Unknown {
-                host: host.to_owned(),
-                cause: "the deadline has passed".into(),
-            })
-        };
-        let ended = match fault {
-            None => self.execute(host, argv).map(Ended::Answered),
-            Some(Fault::FailBefore { exit, stderr }) => Ok(Ended::Answered(failure(exit, stderr))),
-            Some(Fault::FailAfter { exit, stderr }) => {
-                self.execute(host, argv).map(|_| Ended::Answered(failure(exit, stderr)))
-            }
-            Some(Fault::Hang) => {
-                tokio::time::sleep_until(deadline).await;
-                return deadline_passed();
-            }
-            Some(Fault::Slow(time)) => {
-                let done = Instant::now() + time;
-                tokio::time::sleep_until(done.min(deadline)).await;
-                if done > deadline {
-                    return deadline_passed();
-                }
-                self.execute(host, argv).map(Ended::Answered)
-            }
-            Some(Fault::LoseAnswer) => self.execute(host, argv).map(|_| {
-                Ended::Lost(TransportError::Unknown {
-                    host: host.to_owned(),
-                    cause: "the connection was lost".into(),
-                })
-            }),
-            Some(Fault::LoseReply) => self.execute(host, argv).map(Ended::Unheard),
-            Some(Fault::NodeDown) => {
-                self.shared.faults.down(host);
-                return lost("no route to host");
-            }
-        };
-        self.call_hook(n, host, argv, When::After);
-        ended.unwrap_or_else(|cause| lost(&cause))
-    }
-
-    /// Does one command; an error is that it could not be remembered.
-    fn execute(&self, host: &str, argv: &Argv) -> Result<Output, String> {
-        let patterns = self.shared.faults.down_patterns();
-        let mut inner = self.shared.inner.lock();
-        if let Some(broken) = &inner.broken {
-            return Err(broken.clone());
-        }
-        let Inner { state, journal, .. } = &mut *inner;
-        let node = state.resolve(host);
-        let down = match argv.0.first() {
-            Some(program) if program == "gluster" => down_nodes(state, &patterns),
-            _ => BTreeSet::new(),
-        };
-        let fresh = state.fresh;
-        let done = command::execute(state, &node, &argv.0, &down);
-        if !done.changed {
-            return Ok(done.output);
-        }
-        let entry = Entry::Ran { node, argv: without_script(argv), down, fresh };
-        if let Err(error) = journal.append(&entry, state) {
-            let broken = format!("the simulation cannot write its journal: {error}");
-            inner.broken = Some(broken.clone());
-            return Err(broken);
-        }
-        Ok(done.output)
-    }
-
-    fn is_down(&self, host: &str) -> bool {
-        let patterns = self.shared.faults.down_patterns();
-        if patterns.is_empty() {
-            return false;
-        }
-        let inner = self.shared.inner.lock();
-        let node = inner.state.resolve(host);
-        patterns.iter().any(|pattern| faults::matches(pattern, host) || means(&inner.state, pattern, &node))
-    }
-
-    /// Writes a command into the logs and gives it a number.
-    fn note(&self, host: &str, argv: &Argv) -> u64 {
-        let n = self.shared.commands.fetch_add(1, Ordering::Relaxed) + 1;
-        if let Some(file) = &self.shared.log_file {
-            let line = serde_json::json!({"n": n, "host": host, "argv": argv.0});
-            if let Err(error) = file.lock().write_all(format!("{line}\n").as_bytes()) {
-                tracing::warn!(%error, "commands.log cannot be written");
-            }
-        }
-        let mut log = self.shared.log.lock();
-        if log.len() == LOG_LENGTH {
-            log.pop_front();
-        }
-        log.push_back(Logged { n, host: host.to_owned(), argv: argv.clone() });
-        n
-    }
-
-    fn call_hook(&self, n: u64, host: &str, argv: &Argv, when: When) {
-        let hook = self.shared.hook.read().clone();
-        if let Some(hook) = hook {
-            hook(&Point { n, host, argv, when });
-        }
-    }
 }
 
 impl Inner {
@@ -424,103 +302,7 @@ impl Inner {
     }
 }
 
-#[async_trait]
-impl Transport for Sim {
-    async fn run(&self, host: &str, batch: &Batch) -> Result<Reply, TransportError> {
-        self.read_faults_file();
-        let deadline = Instant::now() + batch.deadline;
-        let mut reply = Reply::default();
-        let mut heard = true;
-        let mut begun = false;
-        for step in &batch.steps {
-            let (guard, wanted) = match &step.guard {
-                Guard::Always => (None, true),
-                Guard::Unless(argv) => (Some(argv), false),
-                Guard::OnlyIf(argv) => (Some(argv), true),
-            };
-            let mut output = Output::default();
-            let mut runs = true;
-            for argv in guard.into_iter().chain([&step.run]) {
-                if !runs {
-                    break;
-                }
-                let ended = self.one(host, argv, deadline, begun).await;
-                begun = true;
-                output = match ended {
-                    Ended::Answered(output) => output,
-                    Ended::Unheard(output) => {
-                        heard = false;
-                        output
-                    }
-                    Ended::Lost(error) => return Err(error),
-                };
-                let is_guard = guard.is_some_and(|guard| std::ptr::eq(guard, argv));
-                if is_guard {
-                    runs = output.ok() == wanted;
-                    output = Output::default();
-                }
-            }
-            let failed = !output.ok();
-            reply.outputs.push(output);
-            if failed {
-                break;
-            }
-            // Batches for several nodes take turns, as they would on real ones.
-            tokio::task::yield_now().await;
-        }
-        if heard {
-            return Ok(reply);
-        }
-        Err(TransportError::Unknown { host: host.to_owned(), cause: "the connection was lost".into() })
-    }
-}
-
 fn read_faults(path: &Path) -> Result<FaultsFile, String> {
     let text = std::fs::read(path).map_err(|error| error.to_string())?;
     serde_json::from_slice(&text).map_err(|error| error.to_string())
-}
-
-fn failure(exit: i32, stderr: String) -> Output {
-    Output { exit, stdout: String::new(), stderr }
-}
-
-/// Whether a name or pattern of a node that is down means this node.
-fn means(state: &State, pattern: &str, node: &Text) -> bool {
-    if pattern.contains('*') {
-        return faults::matches(pattern, &node.to_string());
-    }
-    state.resolve(pattern) == *node
-}
-
-fn down_nodes(state: &State, patterns: &[String]) -> BTreeSet<Text> {
-    let mut down = BTreeSet::new();
-    for pattern in patterns {
-        if pattern.contains('*') {
-            let matching = state.nodes.keys().filter(|node| means(state, pattern, node));
-            down.extend(matching.cloned());
-        } else {
-            down.insert(state.resolve(pattern));
-        }
-    }
-    down
-}
-
-/// The words of a command for the patterns of rules; a script by its name.
-fn words(argv: &Argv) -> String {
-    match argv.0.as_slice() {
-        [shell, flag, _, rest @ ..] if shell == "sh" && flag == "-c" => rest.join(" "),
-        all => all.join(" "),
-    }
-}
-
-/// The command without the text of its script, which the journal need not repeat.
-fn without_script(argv: &Argv) -> Vec<String> {
-    let mut words = argv.0.clone();
-    if let [shell, flag, script, ..] = words.as_mut_slice()
-        && shell == "sh"
-        && flag == "-c"
-    {
-        script.clear();
-    }
-    words
 }

@@ -12,10 +12,10 @@ const HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?
 const GOOD: &str = "  <opRet>0</opRet>\n  <opErrno>0</opErrno>\n  <opErrstr/>\n";
 
 /// A refusal in XML.
-pub(super) fn refused(why: &str) -> String {
+pub(super) fn refused(errno: i32, why: &str) -> String {
     let why = escaped(why);
     format!(
-        "{HEAD}  <opRet>-1</opRet>\n  <opErrno>30800</opErrno>\n  <opErrstr>{why}</opErrstr>\n</cliOutput>\n"
+        "{HEAD}  <opRet>-1</opRet>\n  <opErrno>{errno}</opErrno>\n  <opErrstr>{why}</opErrstr>\n</cliOutput>\n"
     )
 }
 
@@ -24,7 +24,9 @@ pub(super) fn output(text: &str) -> String {
     if text.is_empty() {
         return format!("{HEAD}{GOOD}</cliOutput>\n");
     }
-    format!("{HEAD}{GOOD}  <output>{}</output>\n</cliOutput>\n", escaped(text))
+    let known = text.ends_with("already in peer list");
+    let good = if known { GOOD.replace("Errno>0", "Errno>2") } else { GOOD.to_owned() };
+    format!("{HEAD}{good}  <output>{}</output>\n</cliOutput>\n", escaped(text))
 }
 
 /// The members of the pool; the node itself comes last, if it is wanted.
@@ -117,20 +119,23 @@ pub(super) fn volume_list(state: &State, node: &Text) -> Done {
 /// not connected.
 pub(super) fn heal_info(state: &State, node: &Text, name: &str, down: &BTreeSet<Text>) -> Done {
     let volume = state.pool_of(node).and_then(|pool| pool.volumes.get(name));
-    let why = match volume {
-        None => Some(format!("Volume {name} does not exist")),
-        Some(volume) if volume.status != 1 => Some(format!("Volume {name} is not started.")),
-        Some(volume) if volume.replica < 2 && volume.disperse == 0 => Some(format!(
-            "This command is supported for only volumes of replicate/disperse type. Volume {name} is not of type replicate/disperse"
-        )),
-        Some(_) => None,
-    };
-    let (Some(volume), None) = (volume, &why) else {
-        let why = escaped(&why.unwrap_or_default());
-        return Done::wrote(format!(
-            "{HEAD}  <opRet>-1</opRet>\n  <opErrno>2</opErrno>\n  <opErrstr>{why}</opErrstr>\n</cliOutput>\n"
+    let refused = |exit: i32, errno: i32, why: String| {
+        let mut done = Done::wrote(format!(
+            "{HEAD}  <healInfo>\n    <bricks/>\n  </healInfo>\n  <opRet>-1</opRet>\n  <opErrno>{errno}</opErrno>\n  <opErrstr>{}</opErrstr>\n</cliOutput>\n",
+            escaped(&why)
         ));
+        done.output.exit = exit;
+        done
     };
+    let Some(volume) = volume else {
+        return refused(254, 2, format!("Volume {name} does not exist"));
+    };
+    if volume.status != 1 {
+        return refused(251, 5, format!("{name}: Not able to fetch volfile from glusterd"));
+    }
+    if volume.replica < 2 && volume.disperse == 0 {
+        return refused(255, 1, format!("Volume {name} is not of type replicate/disperse"));
+    }
     let mut text = format!("{HEAD}  <healInfo>\n    <bricks>\n");
     for brick in &volume.bricks {
         let at = state.resolve(&brick.host.to_string());

@@ -11,6 +11,12 @@ use super::{
 /// One line of a report, with the value of each column.
 type Row = Vec<String>;
 
+/// The columns that can be asked for; one that a kind of report does not have is empty in it.
+const COLUMNS: &str = "convert_lv,copy_percent,data_percent,lv_attr,lv_count,lv_name,lv_size,lv_tags,\
+    metadata_percent,mirror_log,move_pv,origin,pool_lv,pv_attr,pv_count,pv_fmt,pv_free,pv_name,pv_size,\
+    pv_uuid,snap_count,thin_count,vg_attr,vg_extent_count,vg_extent_size,vg_free,vg_free_count,vg_name,\
+    vg_size,vg_tags,vg_uuid";
+
 /// How a report is to look.
 struct Look<'w> {
     kind: &'static str,
@@ -28,7 +34,10 @@ pub(super) fn run(state: &State, node: &Text, command: &str, words: &Words) -> D
     let (kind, usual) = match command {
         "pvs" => ("pv", "pv_name,vg_name,pv_fmt,pv_attr,pv_size,pv_free"),
         "vgs" => ("vg", "vg_name,pv_count,lv_count,snap_count,vg_attr,vg_size,vg_free"),
-        _ => ("lv", "lv_name,vg_name,lv_attr,lv_size,pool_lv,origin,data_percent,metadata_percent"),
+        _ => (
+            "lv",
+            "lv_name,vg_name,lv_attr,lv_size,pool_lv,origin,data_percent,metadata_percent,move_pv,mirror_log,copy_percent,convert_lv",
+        ),
     };
     let look = Look {
         kind,
@@ -39,18 +48,20 @@ pub(super) fn run(state: &State, node: &Text, command: &str, words: &Words) -> D
         suffix: !words.has("--nosuffix"),
         hidden: words.has("-a"),
     };
+    if let Some(field) = look.columns.iter().find(|name| !COLUMNS.split(',').any(|known| known == **name)) {
+        return Done::failed(3, format!("  Unrecognised field: {field}\n"));
+    }
     let nothing = Node::default();
     let target = words.operands.first().map(String::as_str);
     let at = state.nodes.get(node).unwrap_or(&nothing);
     let rows = match command {
         "pvs" => pvs(state, node, at, &look, target),
         "vgs" => vgs(at, &look, target),
-        _ => lvs(at, &look, target, words.get(&["-S", "--select"])),
+        _ => lvs(at, &look, target, selected_tag(words)),
     };
     match rows {
         Ok(rows) => Done::wrote(look.print(&rows)),
-        Err(Trouble::Field(field)) => Done::failed(3, format!("  Unrecognised field: {field}\n")),
-        Err(Trouble::Absent(text)) => {
+        Err(text) => {
             let mut done = Done::failed(FAILED, text);
             if look.json {
                 done.output.stdout = look.print(&[]);
@@ -60,9 +71,10 @@ pub(super) fn run(state: &State, node: &Text, command: &str, words: &Words) -> D
     }
 }
 
-enum Trouble {
-    Field(String),
-    Absent(String),
+/// The tag of `--select lv_tags="TAG"`, if there is one.
+pub(super) fn selected_tag(words: &Words) -> Option<&str> {
+    let tag = words.get(&["-S", "--select"])?.strip_prefix("lv_tags=")?;
+    Some(tag.trim_matches(['"', '{', '}']))
 }
 
 impl Look<'_> {
@@ -81,9 +93,8 @@ impl Look<'_> {
         format!("{}.{:02}{suffix}", hundredths / 100, hundredths % 100)
     }
 
-    fn row(&self, value: impl Fn(&str) -> Option<String>) -> Result<Row, Trouble> {
-        let column = |name: &&str| value(name).ok_or_else(|| Trouble::Field((*name).to_owned()));
-        self.columns.iter().map(column).collect()
+    fn row(&self, value: impl Fn(&str) -> String) -> Row {
+        self.columns.iter().map(|name| value(name)).collect()
     }
 
     fn print(&self, rows: &[Row]) -> String {
@@ -96,6 +107,12 @@ impl Look<'_> {
             text += &format!("  {}\n", names.join(" "));
         }
         for row in rows {
+            // Numbers are at the right edge of their column.
+            let edge = |(name, value): (&&str, &String)| match *name {
+                "thin_count" => format!("{value:>6}"),
+                _ => value.clone(),
+            };
+            let row: Vec<String> = self.columns.iter().zip(row).map(edge).collect();
             text += &format!("  {}\n", row.join(" "));
         }
         text
@@ -124,7 +141,7 @@ fn pvs(
     node: &Node,
     look: &Look,
     target: Option<&str>,
-) -> Result<Vec<Row>, Trouble> {
+) -> Result<Vec<Row>, String> {
     let wanted = target.map(|path| disks::disk_path(state, key, path));
     let mut found: Vec<(String, &Disk)> = node
         .disks
@@ -137,62 +154,58 @@ fn pvs(
         .collect();
     if let (Some(path), true) = (target, found.is_empty()) {
         let text = format!("  Failed to find physical volume \"{path}\".\n");
-        return Err(Trouble::Absent(text));
+        return Err(text);
     }
     found.sort_by(|a, b| a.0.cmp(&b.0));
     let row = |(path, disk): &(String, &Disk)| {
         let Disk::Pv { id, vg: name, .. } = disk else {
-            return look.row(|_| None);
+            return look.row(|_| String::new());
         };
         let vg = name.as_ref().and_then(|name| node.vgs.get(name));
         let extents = |count: u32| vg.map_or(0, |vg| vg.extent * u64::from(count));
-        look.row(|column| {
-            Some(match column {
-                "pv_name" => path.clone(),
-                "pv_uuid" => lvm_id(*id),
-                "vg_name" => name.as_ref().map(Text::to_string).unwrap_or_default(),
-                "vg_tags" => vg.map(|vg| vg.tags.to_string()).unwrap_or_default(),
-                "pv_fmt" => "lvm2".into(),
-                "pv_attr" => if vg.is_some() { "a--" } else { "---" }.into(),
-                "pv_size" => look.size(vg.map_or(state.device_size.0, |vg| extents(vg.extents))),
-                "pv_free" => look.size(vg.map_or(state.device_size.0, |vg| extents(vg.free()))),
-                _ => return None,
-            })
+        look.row(|column| match column {
+            "pv_name" => path.clone(),
+            "pv_uuid" => lvm_id(*id),
+            "vg_name" => name.as_ref().map(Text::to_string).unwrap_or_default(),
+            "vg_tags" => vg.map(|vg| vg.tags.to_string()).unwrap_or_default(),
+            "pv_fmt" => "lvm2".into(),
+            "pv_attr" => if vg.is_some() { "a--" } else { "---" }.into(),
+            "pv_size" => look.size(vg.map_or(state.device_size.0, |vg| extents(vg.extents))),
+            "pv_free" => look.size(vg.map_or(state.device_size.0, |vg| extents(vg.free()))),
+            _ => String::new(),
         })
     };
-    found.iter().map(row).collect()
+    Ok(found.iter().map(row).collect())
 }
 
-fn vgs(node: &Node, look: &Look, target: Option<&str>) -> Result<Vec<Row>, Trouble> {
+fn vgs(node: &Node, look: &Look, target: Option<&str>) -> Result<Vec<Row>, String> {
     let row = |(name, vg): &(String, &Vg)| {
         let extents = |count: u32| look.size(vg.extent * u64::from(count));
-        look.row(|column| {
-            Some(match column {
-                "vg_name" => name.clone(),
-                "vg_uuid" => lvm_id(vg.id),
-                "vg_size" => extents(vg.extents),
-                "vg_free" => extents(vg.free()),
-                "vg_extent_size" => look.size(vg.extent),
-                "vg_extent_count" => vg.extents.to_string(),
-                "vg_free_count" => vg.free().to_string(),
-                "vg_tags" => vg.tags.to_string(),
-                "pv_count" => "1".into(),
-                "pv_name" => vg.disk.to_string(),
-                "lv_count" => vg.lvs.len().to_string(),
-                "snap_count" => "0".into(),
-                "vg_attr" => "wz--n-".into(),
-                _ => return None,
-            })
+        look.row(|column| match column {
+            "vg_name" => name.clone(),
+            "vg_uuid" => lvm_id(vg.id),
+            "vg_size" => extents(vg.extents),
+            "vg_free" => extents(vg.free()),
+            "vg_extent_size" => look.size(vg.extent),
+            "vg_extent_count" => vg.extents.to_string(),
+            "vg_free_count" => vg.free().to_string(),
+            "vg_tags" => vg.tags.to_string(),
+            "pv_count" => "1".into(),
+            "pv_name" => vg.disk.to_string(),
+            "lv_count" => vg.lvs.len().to_string(),
+            "snap_count" => "0".into(),
+            "vg_attr" => "wz--n-".into(),
+            _ => String::new(),
         })
     };
-    groups(node, target)?.iter().map(row).collect()
+    Ok(groups(node, target)?.iter().map(row).collect())
 }
 
 /// The volume groups that are asked for, by name.
-fn groups<'n>(node: &'n Node, target: Option<&str>) -> Result<Vec<(String, &'n Vg)>, Trouble> {
+fn groups<'n>(node: &'n Node, target: Option<&str>) -> Result<Vec<(String, &'n Vg)>, String> {
     if let Some(name) = target {
         let vg = node.vgs.get(&Text::from(name));
-        let vg = vg.ok_or_else(|| Trouble::Absent(no_vg(name)))?;
+        let vg = vg.ok_or_else(|| no_vg(name))?;
         return Ok(vec![(name.to_owned(), vg)]);
     }
     let mut groups: Vec<(String, &Vg)> = node.vgs.iter().map(|(name, vg)| (name.to_string(), vg)).collect();
@@ -211,42 +224,38 @@ struct Seen {
     thin_count: String,
 }
 
-fn lvs(node: &Node, look: &Look, target: Option<&str>, select: Option<&str>) -> Result<Vec<Row>, Trouble> {
+fn lvs(node: &Node, look: &Look, target: Option<&str>, tag: Option<&str>) -> Result<Vec<Row>, String> {
     let (group, one) = match target.map(|target| target.split_once('/').unwrap_or((target, ""))) {
         Some((group, one)) => (Some(group), one),
         None => (None, ""),
     };
-    let tag = select.and_then(|text| text.strip_prefix("lv_tags="));
-    let tag = tag.map(|text| text.trim_matches(['"', '{', '}']));
-    let counted = ["lv_attr", "thin_count"];
-    let counting = look.columns.iter().any(|column| counted.contains(column));
+    let counting = look.columns.contains(&"thin_count");
     let mut rows = vec![];
     for (vg_name, vg) in groups(node, group)? {
         let mut seen = if one.is_empty() {
             all_lvs(vg, counting)
         } else {
             let lv = vg.lvs.get(&Text::from(one));
-            let lv = lv.ok_or_else(|| Trouble::Absent(no_lv(&vg_name, one)))?;
+            let lv = lv.ok_or_else(|| no_lv(&vg_name, one))?;
             vec![seen(vg, one.to_owned(), lv, counting)]
         };
         seen.retain(|lv| look.hidden || !lv.hidden);
         seen.retain(|lv| tag.is_none_or(|tag| lv.tags.split(',').any(|has| has == tag)));
         seen.sort_by(|a, b| a.name.cmp(&b.name));
         for lv in seen {
-            rows.push(look.row(|column| {
-                Some(match column {
-                    "lv_name" if lv.hidden => format!("[{}]", lv.name),
-                    "lv_name" => lv.name.clone(),
-                    "vg_name" => vg_name.clone(),
-                    "lv_size" => look.size(vg.extent * u64::from(lv.extents)),
-                    "pool_lv" => lv.pool.clone(),
-                    "lv_tags" => lv.tags.clone(),
-                    "lv_attr" => lv.attr.into(),
-                    "thin_count" => lv.thin_count.clone(),
-                    "origin" | "data_percent" | "metadata_percent" => String::new(),
-                    _ => return None,
-                })
-            })?);
+            rows.push(look.row(|column| match column {
+                "lv_name" if lv.hidden => format!("[{}]", lv.name),
+                "lv_name" => lv.name.clone(),
+                "vg_name" => vg_name.clone(),
+                "lv_size" => look.size(vg.extent * u64::from(lv.extents)),
+                "pool_lv" => lv.pool.clone(),
+                "lv_tags" => lv.tags.clone(),
+                "lv_attr" => lv.attr.into(),
+                "thin_count" => lv.thin_count.clone(),
+                "origin" | "data_percent" | "metadata_percent" | "move_pv" | "mirror_log"
+                | "copy_percent" | "convert_lv" => String::new(),
+                _ => String::new(),
+            }));
         }
     }
     Ok(rows)
@@ -260,8 +269,7 @@ fn seen(vg: &Vg, name: String, lv: &Lv, counting: bool) -> Seen {
         None => {
             let volumes = vg.lvs.values().filter(in_pool);
             let count = if counting { volumes.count() } else { 0 };
-            let attr = if count > 0 { "twi-aotz--" } else { "twi-a-tz--" };
-            (String::new(), attr, count.to_string())
+            (String::new(), "twi-aotz--", count.to_string())
         }
         Some(data) if data.pool.is_empty() && data.mounted => (String::new(), "-wi-ao----", String::new()),
         Some(data) if data.pool.is_empty() => (String::new(), "-wi-a-----", String::new()),

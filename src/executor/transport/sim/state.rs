@@ -263,6 +263,31 @@ impl State {
 }
 
 impl Node {
+    /// Holds texts once that it has several times: after it was read from a file.
+    pub(super) fn share(&mut self) {
+        for line in self.fstabs.values_mut().flatten() {
+            let Some((dir, _)) = self.places.get_key_value(&line.dir) else {
+                continue;
+            };
+            line.dir = dir.clone();
+            if let Some(place) = self.places.get_mut(&line.dir)
+                && place.device.as_ref() == Some(&line.device)
+            {
+                place.device = Some(line.device.clone());
+            }
+        }
+        for vg in self.vgs.values_mut() {
+            let tags: BTreeMap<Text, Text> =
+                vg.lvs.iter().map(|(name, lv)| (name.clone(), lv.tags.clone())).collect();
+            for lv in vg.lvs.values_mut() {
+                let pool = lv.data.as_ref().and_then(|data| tags.get(&data.pool));
+                if let Some(tags) = pool.filter(|tags| **tags == lv.tags) {
+                    lv.tags = tags.clone();
+                }
+            }
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.boots == 0
             && self.pool.is_none()
@@ -360,12 +385,6 @@ fn unmapped(mapped: &str) -> Option<(String, String)> {
         }
     }
     None
-}
-
-/// The device-mapper path of a logical volume.
-pub(super) fn mapped(vg: &str, lv: &str) -> String {
-    let doubled = |name: &str| name.replace('-', "--");
-    format!("/dev/mapper/{}-{}", doubled(vg), doubled(lv))
 }
 
 /// An id the way uuids are written.

@@ -197,7 +197,7 @@ impl Glusterd<'_> {
     /// it agrees, on all others, whatever one of them says.
     fn stage(&mut self, bricks: &[Brick], id: Id, force: bool) -> Result<(), Refusal> {
         let mut changed = false;
-        let refusal = |why: String, changed: bool| Refusal { exit: 1, why, changed };
+        let refusal = |why: String, changed: bool| Refusal { changed, ..why.into() };
         for brick in bricks {
             let node = self.state.resolve(&brick.host.to_string());
             self.check_new(brick, &node).map_err(|why| refusal(why, changed))?;
