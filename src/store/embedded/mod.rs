@@ -39,6 +39,8 @@ mod service;
 mod show;
 mod status;
 mod structure;
+#[cfg(test)]
+mod tests;
 mod watch;
 mod write;
 
@@ -78,6 +80,8 @@ pub struct Options {
     pub namespaces: Vec<String>,
     /// Events kept at most; the oldest go first.
     pub events: usize,
+    /// How often expired events are looked for.
+    pub sweep_every: Duration,
     /// Called around every durable write; slows writing down, see [`Hook`].
     pub hook: Option<Hook>,
 }
@@ -92,6 +96,7 @@ impl Options {
             bookmark_every: Duration::from_secs(30),
             namespaces: vec!["default".to_owned(), env!("CARGO_PKG_NAME").to_owned()],
             events: 10_000,
+            sweep_every: Duration::from_secs(15),
             hook: None,
         }
     }
@@ -185,6 +190,7 @@ impl Embedded {
             counters: counters.clone(),
             expiring: HashSet::from_iter(events),
             expiring_most: options.events,
+            sweep_every: options.sweep_every,
         };
         let shared = Shared {
             kinds,

@@ -24,8 +24,6 @@ const QUEUE: usize = 1024;
 const BATCH: usize = 512;
 /// Bytes in one transaction; one write more than this still goes through.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// How often expired objects are looked for.
-const SWEEP_EVERY: Duration = Duration::from_secs(15);
 /// Expired objects removed at one look.
 const SWEEP_MOST: usize = 2048;
 
@@ -178,6 +176,8 @@ pub(super) struct Writer {
     /// Shelves whose objects expire, and how many each may hold.
     pub(super) expiring: HashSet<usize>,
     pub(super) expiring_most: usize,
+    /// How often expired objects are looked for.
+    pub(super) sweep_every: Duration,
 }
 
 struct Halted;
@@ -205,7 +205,7 @@ impl Writer {
         let mut stopping = None;
         while stopping.is_none() {
             let mut taken = Vec::new();
-            match receiver.recv_timeout(SWEEP_EVERY) {
+            match receiver.recv_timeout(self.sweep_every) {
                 Ok(Message::Write(write, answer, permit)) => taken.push((write, answer, permit)),
                 Ok(Message::Stop(done)) => stopping = Some(done),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -226,7 +226,7 @@ impl Writer {
             if self.perform(taken).is_err() {
                 return;
             }
-            if swept.elapsed() >= SWEEP_EVERY {
+            if swept.elapsed() >= self.sweep_every {
                 swept = Instant::now();
                 if self.sweep().is_err() {
                     return;
@@ -321,6 +321,7 @@ impl Writer {
     /// Removes expired objects, and the oldest of those that are too many.
     fn sweep(&mut self) -> Result<(), Halted> {
         let now = jiff::Timestamp::now().as_second();
+        let most = if self.hook.is_some() { 1 } else { SWEEP_MOST };
         let mut batch = Batch::default();
         {
             let image = self.image.read();
@@ -333,7 +334,7 @@ impl Writer {
                 let surplus = all.len().saturating_sub(self.expiring_most);
                 let gone =
                     all.iter().enumerate().filter(|(at, (expires, ..))| *at < surplus || *expires <= now);
-                for (_, (_, path, version)) in gone.take(SWEEP_MOST) {
+                for (_, (_, path, version)) in gone.take(most) {
                     let write = Write {
                         shelf,
                         path: path.to_string(),
