@@ -104,17 +104,15 @@ impl Login {
     pub fn command(&self, seconds: u64) -> String {
         let sudo = if self.sudo { "sudo -n " } else { "" };
         let kill = KILL_AFTER.as_secs();
-        format!(r#"{sudo}timeout -k {kill} {seconds} /bin/sh -c 'eval "$(cat)"'"#)
+        format!("{sudo}timeout -k {kill} {seconds} /bin/sh -s")
     }
 
     /// Why the script did not even begin, and what to do.
     pub fn not_begun(&self, host: &str, code: u32, said: &str) -> String {
         let said: String = said.chars().take(1024).collect();
         let advice = match code {
-            127 => {
-                "install coreutils (timeout, cat) and util-linux (flock) there, and sudo if it is to be used"
-                    .into()
-            }
+            127 => "install coreutils (timeout) and util-linux (flock) there, and sudo if it is to be used"
+                .into(),
             _ if self.sudo => format!(
                 "let {} use sudo without a password on {host} (NOPASSWD), or log in as root",
                 self.user
@@ -241,7 +239,14 @@ impl Gate {
 }
 
 /// Runs a command on a channel, gives it its input, and collects what comes back within the time.
-pub(super) async fn exec(channel: Channel<Msg>, command: &str, input: String, patience: Duration) -> Ending {
+/// `is_all` tells whether both streams have everything that is needed.
+pub(super) async fn exec(
+    channel: Channel<Msg>,
+    command: &str,
+    input: String,
+    patience: Duration,
+    is_all: impl Fn(&[u8], &[u8]) -> bool,
+) -> Ending {
     let (mut answer, ask) = channel.split();
     let feeding = async {
         // When this fails the channel is gone, and the other half sees that.
@@ -249,7 +254,7 @@ pub(super) async fn exec(channel: Channel<Msg>, command: &str, input: String, pa
         std::future::pending::<Infallible>().await
     };
     let ending = tokio::select! {
-        ending = timeout(patience, collect(&mut answer)) => ending.unwrap_or(Ending::Silent),
+        ending = timeout(patience, collect(&mut answer, is_all)) => ending.unwrap_or(Ending::Silent),
         never = feeding => match never {},
     };
     // The node may have closed it already.
@@ -263,7 +268,7 @@ async fn feed(ask: &ChannelWriteHalf<Msg>, command: &str, input: String) -> Resu
     ask.eof().await
 }
 
-async fn collect(answer: &mut ChannelReadHalf) -> Ending {
+async fn collect(answer: &mut ChannelReadHalf, is_all: impl Fn(&[u8], &[u8]) -> bool) -> Ending {
     let (mut stdout, mut stderr) = (vec![], vec![]);
     let mut code = None;
     let whole = loop {
@@ -277,7 +282,12 @@ async fn collect(answer: &mut ChannelReadHalf) -> Ending {
         match message {
             Some(ChannelMsg::Data { data }) => stdout.extend_from_slice(&data),
             Some(ChannelMsg::ExtendedData { data, ext: 1 }) => stderr.extend_from_slice(&data),
-            Some(ChannelMsg::ExitStatus { exit_status }) => code = Some(exit_status),
+            Some(ChannelMsg::ExitStatus { exit_status }) => {
+                code = Some(exit_status);
+                if is_all(&stdout, &stderr) {
+                    break true;
+                }
+            }
             Some(ChannelMsg::ExitSignal { .. }) => code = Some(KILLED),
             Some(ChannelMsg::Failure) => return Ending::Refused,
             Some(ChannelMsg::Close) => break true,

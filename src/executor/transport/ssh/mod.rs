@@ -178,7 +178,8 @@ impl Node {
         let command = self.login.command(seconds);
         let patience = Duration::from_secs(seconds) + KILL_AFTER + GRACE;
         let text = script.text.clone();
-        let ending = connection::exec(channel, &command, text, patience).await;
+        let is_all = |stdout: &[u8], stderr: &[u8]| script.read(stdout, stderr).is_some();
+        let ending = connection::exec(channel, &command, text, patience, is_all).await;
         self.judge(&script, ending)
     }
 

@@ -55,7 +55,8 @@ impl Script {
         for step in &batch.steps {
             text.push_str(&step_text(step)?);
         }
-        text.push_str("}\nbl_all\nexit 0\n");
+        // The shell reads this text from its input; the commands must not.
+        text.push_str("}\nbl_all </dev/null\nexit 0\n");
         Ok(Self { text, marker, steps: batch.steps.len() })
     }
 

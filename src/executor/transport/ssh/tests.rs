@@ -350,6 +350,16 @@ async fn batches_under_one_lock_run_one_after_the_other() {
 }
 
 #[tokio::test]
+async fn commands_cannot_read_what_is_meant_for_the_shell() {
+    let server = Server::start().await;
+    let mut steps: Vec<Step> = (0..2000).map(|_| Step::always(Argv::new(["cat"]))).collect();
+    steps.push(Step::unless(Argv::new(["grep", "bl_all"]), say("end")));
+    let outputs = run(&server.ssh(), steps).await.unwrap();
+    assert!(outputs.iter().take(2000).all(|output| output.stdout.is_empty()));
+    assert_eq!(outputs[2000].stdout, "end");
+}
+
+#[tokio::test]
 async fn a_batch_may_be_larger_than_an_argument_list() {
     let server = Server::start().await;
     // 4096 bricks, 100 bytes each: more than one argument of the kernel holds.
