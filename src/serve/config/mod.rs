@@ -203,11 +203,14 @@ impl Source<'_> {
         if check_device_path(&fstab).is_err() {
             return Err(wrong("glusterfs.sshexec.fstab", "an absolute path", &fstab));
         }
+        let user = self.text("glusterfs.sshexec.user", "HEKETI_SSH_USER")?;
+        let port = self.port("glusterfs.sshexec.port", "HEKETI_SSH_PORT")?;
+        let sudo = self.flag("glusterfs.sshexec.sudo")?;
         let (known_hosts_file, host_keys) = self.known_hosts()?;
         Ok(SshTransport {
-            user: self.text("glusterfs.sshexec.user", "HEKETI_SSH_USER")?.unwrap_or_else(|| "heketi".into()),
-            port: self.port("glusterfs.sshexec.port", "HEKETI_SSH_PORT")?.unwrap_or(22),
-            sudo: self.flag("glusterfs.sshexec.sudo")?,
+            user: user.unwrap_or_else(|| "heketi".into()),
+            port: port.unwrap_or(22),
+            sudo,
             key: KeySource { secret: None, file: Some(keyfile) },
             known_hosts: None,
             known_hosts_file,
