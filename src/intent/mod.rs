@@ -71,13 +71,14 @@ pub enum Progress {
     Running,
     /// Done.
     Done,
-    /// It failed for good; nothing of it is left. The text says why.
+    /// It failed for good; what is left of it goes by itself. The text says why.
     Failed(String),
 }
 
 /// How far the making of an object has come, by its conditions.
 pub fn progress(conditions: &[Condition]) -> Progress {
-    if let Some(failed) = condition(conditions, FAILED).filter(|failed| failed.status == "True") {
+    // What is left of a failed ask may still be on its way out; its answer is certain already.
+    if let Some(failed) = condition(conditions, FAILED) {
         return Progress::Failed(failed.message.clone());
     }
     if condition_is(conditions, READY) { Progress::Done } else { Progress::Running }

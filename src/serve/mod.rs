@@ -18,7 +18,6 @@ use crate::controllers::placing::Placing;
 use crate::controllers::transports::Transports;
 use crate::controllers::{self, Context};
 use crate::executor::transport::sim::{Sim, SimOptions};
-use crate::resources::Limits;
 use crate::store::{Caches, Store};
 use crate::units::Bytes;
 
@@ -73,9 +72,4 @@ async fn asked_to_end() -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
-}
-
-/// Limits of clusters that are made without any.
-fn default_limits() -> Limits {
-    Limits::default()
 }

@@ -6,22 +6,29 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use super::{SimulatedArgs, asked_to_end, default_limits, open_sim, start_controllers};
-use crate::api::heketi::{self, HeketiOptions};
+use super::config::{Flags, ServeConfig};
+use super::{SimulatedArgs, asked_to_end, open_sim, start_controllers};
+use crate::api::heketi;
 use crate::intent::Intent;
-use crate::resources::{SimulatedTransport, TransportSpec, definitions};
+use crate::resources::definitions;
 use crate::store::embedded::{Embedded, Options};
 use crate::store::{Caches, Store};
 
 /// How the server runs.
 #[derive(Clone, Debug, Args)]
 pub struct ServeArgs {
-    /// Where Heketi's REST is served
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
-    pub listen: String,
+    /// Where Heketi's REST is served [default: the port of the configuration, else 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
     /// Where everything is kept
     #[arg(long, default_value = "bricklayer-data", value_name = "DIRECTORY")]
     pub data: PathBuf,
+    /// Heketi's configuration file (heketi.json); its HEKETI_* variables are read too
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Let everybody do everything, whatever the configuration says about keys
+    #[arg(long)]
+    pub disable_auth: bool,
     /// Simulate the storage nodes: for trials and tests, nothing is stored
     #[arg(long)]
     pub simulated: bool,
@@ -32,26 +39,27 @@ pub struct ServeArgs {
 
 /// Runs until SIGTERM.
 pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
+    let flags = Flags { simulated: args.simulated, disable_auth: args.disable_auth };
+    let config = ServeConfig::load(args.config.as_deref(), flags)?;
+    for key in &config.ignored {
+        tracing::warn!(key, "this key of the configuration does nothing yet");
+    }
+    refuse_heketi_db(&args.data, config.heketi_db.as_deref())?;
+    let address = listen_address(&args, &config)?;
     let embedded = open_store(&args.data)?;
     let store = Store::new(embedded.client());
-    let sim = args.simulated.then(|| open_sim(&args.data, &args.simulated_args)).transpose()?;
+    let simulated = config.transport.simulated.is_some();
+    let mut like = args.simulated_args.clone();
+    like.simulated_device_size = config.simulated_device_size.unwrap_or(like.simulated_device_size);
+    let sim = simulated.then(|| open_sim(&args.data, &like)).transpose()?;
     let caches = Caches::start(&store).await;
-    let controllers = start_controllers(&store, &caches, sim, Duration::from_secs(30));
-    let options = HeketiOptions {
-        auth: None,
-        transport: TransportSpec { ssh: None, simulated: Some(SimulatedTransport {}) },
-        limits: default_limits(),
-        max_inflight: 8,
-        pre_request_volume_options: String::new(),
-        post_request_volume_options: String::new(),
-    };
-    let router = heketi::router(Intent::new(store, caches), options);
-    let listener = tokio::net::TcpListener::bind(&args.listen).await;
-    let listener = listener
-        .with_context(|| format!("cannot listen on {}: is the port taken? Try --listen", args.listen))?;
-    let address = listener.local_addr()?;
-    let kind = if args.simulated { " with SIMULATED nodes" } else { "" };
-    println!("bricklayer{kind} listens on http://{address}");
+    let controllers = start_controllers(&store, &caches, sim, LOOK_EVERY);
+    let router = heketi::router(Intent::new(store, caches), config.heketi_options());
+    let listener = tokio::net::TcpListener::bind(&address).await;
+    let listener =
+        listener.with_context(|| format!("cannot listen on {address}: is the port taken? Try --listen"))?;
+    let kind = if simulated { " with SIMULATED nodes" } else { "" };
+    println!("bricklayer{kind} listens on http://{}", listener.local_addr()?);
     tokio::select! {
         ended = axum::serve(listener, router).into_future() => ended?,
         ended = asked_to_end() => ended?,
@@ -61,15 +69,44 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens the embedded store of a data directory. A Heketi database there is never touched.
-pub fn open_store(data: &Path) -> anyhow::Result<Embedded> {
-    if data.join("heketi.db").exists() || data.is_file() {
+/// How often nodes and devices are looked at when nothing changes.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// Where to listen. Without keys nobody is asked who he is: then only this machine is served,
+/// unless the command line says otherwise.
+fn listen_address(args: &ServeArgs, config: &ServeConfig) -> anyhow::Result<String> {
+    let of_config = config.port.map(|port| format!("0.0.0.0:{port}"));
+    let address = args.listen.clone().or(of_config).unwrap_or_else(|| "127.0.0.1:8080".into());
+    let is_local =
+        address.starts_with("127.") || address.starts_with("[::1]:") || address.starts_with("localhost:");
+    if config.auth.is_none() && !args.disable_auth && !is_local {
         bail!(
-            "{} holds a Heketi database, which is not read here: export it with `heketi db export` and keep it, \
-             then start with another --data directory",
-            data.display()
+            "{address} is reachable from elsewhere and there are no keys: give jwt.admin.key and jwt.user.key \
+             in a --config file, or say --disable-auth"
         );
     }
+    Ok(address)
+}
+
+/// A database of Heketi in the place of our data, or where the configuration says it is, is never
+/// touched and never ignored.
+fn refuse_heketi_db(data: &Path, configured: Option<&Path>) -> anyhow::Result<()> {
+    let ours = data.join("heketi.db");
+    let found = [Some(data).filter(|data| data.is_file()), Some(ours.as_path()), configured];
+    if let Some(found) = found.into_iter().flatten().find(|path| path.is_file()) {
+        bail!(
+            "{} is a Heketi database, and serving without what it knows would give its space away. It is not \
+             imported yet: keep it, and go on with Heketi for those volumes; for a server of its own, use another \
+             --data directory and take glusterfs.db out of the configuration",
+            found.display()
+        );
+    }
+    Ok(())
+}
+
+/// Opens the embedded store of a data directory.
+pub fn open_store(data: &Path) -> anyhow::Result<Embedded> {
+    refuse_heketi_db(data, None)?;
     std::fs::create_dir_all(data).with_context(|| format!("{} cannot be made", data.display()))?;
     let path = data.join("bricklayer.redb");
     Embedded::open(Options::new(&path), definitions())

@@ -206,10 +206,23 @@ fn volume_decided(
             let reason = refusals.first().map_or("Refused", |refusal| refusal.reason.as_str()).to_owned();
             let texts: Vec<&str> = refusals.iter().map(|refusal| refusal.message.as_str()).collect();
             let text = texts.join("\n");
-            set_condition(&mut status.conditions, now, generation, (PLACED, "False", &reason), text);
-            let text = "there is no place for it";
-            set_condition(&mut status.conditions, now, generation, (READY, "False", "Creating"), text);
+            set_condition(&mut status.conditions, now, generation, (PLACED, "False", &reason), text.clone());
+            let unready = "there is no place for it";
+            set_condition(&mut status.conditions, now, generation, (READY, "False", "Creating"), unready);
             status.phase = Some("Refused".into());
+            // It was accepted once, and its face no longer waits: the refusal has to be kept for it.
+            if volume.spec.on_refusal == OnRefusal::Forget && status.attempt > 0 {
+                let error = status.last_error.as_ref().map(|error| error.stderr.clone()).unwrap_or_default();
+                let text =
+                    format!("{text}\nit was placed {} times before; the last error: {error}", status.attempt);
+                set_condition(
+                    &mut status.conditions,
+                    now,
+                    generation,
+                    (FAILED, "Unknown", "CleaningUp"),
+                    text,
+                );
+            }
             status.refusals = refusals;
             // Leaving devices out has not helped: the next try looks at all of them again.
             status.avoid.clear();
