@@ -14,9 +14,12 @@ use crate::store::{Caches, Store};
 /// What is audited.
 #[derive(Clone, Debug, Args)]
 pub struct AuditArgs {
-    /// The data directory of a server that does not run; without it, the cluster of KUBECONFIG
-    #[arg(long, value_name = "DIRECTORY")]
+    /// The data directory of a server or operator that does not run
+    #[arg(long, value_name = "DIRECTORY", required_unless_present = "kubernetes")]
     pub data: Option<PathBuf>,
+    /// The objects are those of the cluster of KUBECONFIG, not those of the data directory
+    #[arg(long)]
+    pub kubernetes: bool,
     /// The nodes are the simulated ones of the data directory
     #[arg(long, requires = "data")]
     pub simulated: bool,
@@ -27,7 +30,7 @@ pub struct AuditArgs {
 
 /// Audits and prints the verdict; true when nothing is wrong and nothing unsettled.
 pub async fn run(args: AuditArgs) -> anyhow::Result<bool> {
-    let embedded = args.data.as_deref().map(open_store).transpose()?;
+    let embedded = args.data.as_deref().filter(|_| !args.kubernetes).map(open_store).transpose()?;
     let client = match &embedded {
         Some(embedded) => embedded.client(),
         None => kube::Client::try_default().await?,
