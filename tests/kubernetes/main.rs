@@ -196,7 +196,7 @@ fn refused_claim(world: &World) {
     class(world, "typo", json!({"volumtype": "none"}), "Delete");
     world.claims(&["typo".into()], "typo", "1Gi");
     told(world, "typo", "unknown StorageClass parameter");
-    world.claims(&["huge".into()], "gluster", "100Ti");
+    world.claims(&["huge".into()], "gluster", "3Ti");
     told(world, "huge", "needed nodes have room");
     assert_eq!(world.bound(), 0);
     world.cluster.run(&["delete", "pvc", "--all", "--timeout=60s"]);
@@ -208,7 +208,7 @@ fn refused_claim(world: &World) {
 fn claim_deleted_unseen(world: &World) {
     let operator = world.operator();
     world.topology();
-    world.claims(&["huge".into()], "gluster", "100Ti");
+    world.claims(&["huge".into()], "gluster", "3Ti");
     told(world, "huge", "needed nodes have room");
     operator.kill();
     world.cluster.run(&["delete", "pvc", "huge", "--timeout=60s"]);
