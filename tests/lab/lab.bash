@@ -132,7 +132,7 @@ lab_fuse_mounts() {
   local pid
   for pid in $(ip netns pids "$LAB_NS" 2>/dev/null); do
     [[ $(cat "/proc/$pid/comm" 2>/dev/null) == glusterfs* ]] || continue
-    tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | tail -1
+    tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | tail -1 || true
   done
 }
 
