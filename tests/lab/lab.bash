@@ -69,9 +69,8 @@ lab_node_answers() { timeout 10 bash -c '. "$0"; cd "$1"; . ./lab.env; lab_ssh "
 lab_node_pids() {
   local group
   group=$(cat "pids/node$1" 2>/dev/null) || return 0
-  ip netns pids "$LAB_NS" 2>/dev/null | while read -r pid; do
-    [[ $(ps -o pgid= -p "$pid" | tr -d ' ') != "$group" ]] || echo "$pid"
-  done
+  ps -eo pid=,pgid= | awk -v group="$group" 'NR == FNR { ours[$1]; next } $2 == group && $1 in ours { print $1 }' \
+    <(ip netns pids "$LAB_NS" 2>/dev/null) -
 }
 
 # Starts node I on its own disks (made when they are not there) without waiting for it.
@@ -94,13 +93,19 @@ lab_node_boot() {
     "lab.name=node$i" "lab.ip=10.77.0.1$i/24" "lab.key=$key" \
     >"log/node$i" 2>&1 </dev/null 9>&- &
   echo $! >"pids/node$i"
+  disown
 }
 
 lab_node_wait() {
-  lab_wait_until 120 lab_node_answers "$1" && return
-  { echo "node $1 does not answer (ssh, then gluster pool list); its console ends:"; tail -15 "log/node$1"; } >&2
+  local cause="node $1 does not answer (ssh, then gluster pool list)"
+  if lab_wait_until 120 lab_node_settled "$1"; then
+    lab_node_gone "$1" || return 0
+    cause="node $1 has ended"
+  fi
+  { echo "$cause; its console ends:"; tail -15 "log/node$1"; cat log/watchdog; } >&2
   return 1
 }
+lab_node_settled() { lab_node_gone "$1" || lab_node_answers "$1"; }
 
 # Power off without warning. The whole group at once: with only the main process killed, UML's
 # traced guest processes would be let go and run natively on this machine.
@@ -132,7 +137,7 @@ lab_fuse_mounts() {
   local pid
   for pid in $(ip netns pids "$LAB_NS" 2>/dev/null); do
     [[ $(cat "/proc/$pid/comm" 2>/dev/null) == glusterfs* ]] || continue
-    tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | tail -1
+    tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | tail -1 || true
   done
 }
 
