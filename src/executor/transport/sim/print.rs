@@ -189,7 +189,7 @@ fn plain(name: &str, volume: &Volume) -> String {
         let _ = writeln!(text, "Brick{}: {}:{}", at + 1, brick.host, brick.path);
     }
     text += "Options Reconfigured:\n";
-    for (key, value) in &volume.options {
+    for (key, value) in volume.all_options() {
         let _ = writeln!(text, "{key}: {value}");
     }
     text
@@ -221,13 +221,14 @@ fn print_volume(text: &mut String, state: &State, name: &str, volume: &Volume) {
             "          <brick uuid=\"{uuid}\">{name}<name>{name}</name><hostUuid>{uuid}</hostUuid><isArbiter>{arbiter}</isArbiter></brick>"
         );
     }
+    let options = volume.all_options();
     let _ = write!(
         text,
         "        </bricks>\n        <optCount>{}</optCount>\n        <options>\n",
-        volume.options.len()
+        options.len()
     );
-    for (key, value) in &volume.options {
-        let (key, value) = (escaped(&key.to_string()), escaped(&value.to_string()));
+    for (key, value) in options {
+        let (key, value) = (escaped(&key), escaped(&value));
         let _ = write!(
             text,
             "          <option>\n            <name>{key}</name>\n            <value>{value}</value>\n          </option>\n"

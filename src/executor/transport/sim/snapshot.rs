@@ -199,7 +199,7 @@ fn pool(state: &State, pool: &Pool) -> PoolSnapshot {
                 (node.to_string(), brick.path.to_string())
             })
             .collect(),
-        options: volume.options.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+        options: volume.all_options(),
     };
     PoolSnapshot {
         members: pool.peers.iter().map(|peer| peer.node.to_string()).collect(),

@@ -153,7 +153,7 @@ pub(super) struct Volume {
     pub(super) disperse: u16,
     pub(super) redundancy: u16,
     pub(super) bricks: Vec<Brick>,
-    /// The newest first.
+    /// Those that were set, the newest first.
     pub(super) options: Vec<(Text, Text)>,
 }
 
@@ -349,6 +349,28 @@ impl Node {
             }
             above = above.rsplit_once('/')?.0;
         }
+    }
+}
+
+impl Volume {
+    /// All options, with those that glusterd sets when it makes a volume.
+    pub(super) fn all_options(&self) -> Vec<(String, String)> {
+        let replicated = self.replica > 1;
+        let usual = [
+            ("cluster.granular-entry-heal", "on", replicated),
+            ("storage.fips-mode-rchecksum", "on", true),
+            ("transport.address-family", "inet", true),
+            ("nfs.disable", "on", true),
+            ("performance.client-io-threads", "off", replicated),
+        ];
+        let set = self.options.iter().map(|(key, value)| (key.to_string(), value.to_string()));
+        let mut all: Vec<(String, String)> = set.collect();
+        for (key, value, _) in usual.iter().filter(|usual| usual.2) {
+            if all.iter().all(|(set, _)| set != key) {
+                all.push(((*key).to_owned(), (*value).to_owned()));
+            }
+        }
+        all
     }
 }
 
