@@ -32,11 +32,11 @@ pub(super) fn run(at: &mut Glusterd, verb: &str, name: &str, rest: &[&str]) -> O
 
 impl Glusterd<'_> {
     fn volume(&self, name: &str) -> Option<&Volume> {
-        self.known_pool()?.volumes.get(name)
+        self.known_pool()?.volumes.get(&Text::from(name))
     }
 
     fn volume_mut(&mut self, name: &str) -> Result<&mut Volume, Refusal> {
-        let volume = self.pool().volumes.get_mut(name);
+        let volume = self.pool().volumes.get_mut(&Text::from(name));
         volume.ok_or_else(|| format!("Volume {name} does not exist").into())
     }
 
@@ -66,10 +66,10 @@ impl Glusterd<'_> {
             arbiter: layout.arbiter,
             disperse: layout.disperse,
             redundancy: layout.redundancy,
-            bricks: layout.bricks,
+            bricks: layout.bricks.into_boxed_slice().into_vec(),
             options: vec![],
         };
-        self.pool().volumes.insert(name.to_owned(), volume);
+        self.pool().volumes.insert(name.into(), volume);
         Ok(": please start the volume to access data".into())
     }
 
@@ -151,6 +151,7 @@ impl Glusterd<'_> {
         let volume = self.volume_mut(name)?;
         for pair in words.chunks(2) {
             let (key, value) = (Text::from(pair[0]), Text::from(pair[1]));
+            volume.options.reserve_exact(1);
             match volume.options.iter_mut().find(|(has, _)| *has == key) {
                 Some(option) => option.1 = value,
                 None => volume.options.insert(0, (key, value)),
@@ -247,7 +248,7 @@ impl Glusterd<'_> {
         if self.any_peer_down() {
             return Err("Some of the peers are down".to_owned().into());
         }
-        self.pool().volumes.remove(name);
+        self.pool().volumes.remove(&Text::from(name));
         Ok(String::new())
     }
 
