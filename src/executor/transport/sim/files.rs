@@ -4,7 +4,7 @@
 use super::{
     command::{Done, Words},
     state::{Data, Dir, Line, Node, Place, State, dashed},
-    text::Text,
+    text::{Device, Text},
 };
 
 /// Directories that every node has.
@@ -65,7 +65,8 @@ pub(super) fn cat(state: &State, node: &Text, words: &[String]) -> Done {
         "/proc/sys/kernel/random/boot_id" => Done::wrote(format!("{}\n", dashed(state.boot_id(node)))),
         "/proc/mounts" => {
             let mounted = at.places.iter().filter_map(|(dir, place)| {
-                let device = place.device.as_ref()?;
+                let dir = dir.to_string();
+                let device = place.device.as_ref()?.path(&dir);
                 Some(format!(
                     "{device} {dir} xfs rw,noatime,nouuid,attr2,inode64,logbufs=8,logbsize=32k,noquota 0 0\n"
                 ))
@@ -133,11 +134,7 @@ impl Node {
             return refused(format!("{device} already mounted on {dir}"));
         }
         data.mounted = true;
-        // The name of the device is shared with the line of the fstab.
-        let known = self.fstabs.values().flat_map(|lines| lines.iter().rev());
-        let device = Text::from(device);
-        let shared = known.map(|line| &line.device).find(|known| **known == device);
-        let device = shared.cloned().unwrap_or(device);
+        let device = Device::new(device, dir);
         self.places.entry(key).or_default().device = Some(device);
         Ok(())
     }
@@ -258,10 +255,10 @@ fn umount(node: &mut Node, path: &str) -> Done {
         return refused("no mount point specified");
     }
     let place = node.places.get(&Text::from(path));
-    let Some(device) = place.and_then(|place| place.device.clone()) else {
+    let Some(device) = place.and_then(|place| place.device.as_ref()).map(|device| device.path(path)) else {
         return refused("not mounted");
     };
-    let Some(data) = node.data_mut(&device.to_string()) else {
+    let Some(data) = node.data_mut(&device) else {
         return refused("not mounted");
     };
     let busy = |data: &Data| data.fs.iter().flatten().any(|dir| dir.running);
@@ -304,11 +301,15 @@ fn chmod(node: &mut Node, mode: &str, path: &str) -> Done {
 
 fn fstab(node: &Node, file: &str) -> Option<String> {
     let lines = node.fstabs.get(&Text::from(file))?;
-    let print = |line: &Line| format!("{} {} xfs {} 1 2\n", line.device, line.dir, line.options);
+    let print = |line: &Line| {
+        let dir = line.dir.to_string();
+        format!("{} {dir} xfs {} 1 2\n", line.device.path(&dir), line.options)
+    };
     Some(lines.iter().map(print).collect())
 }
 
 fn fstab_add(node: &mut Node, file: &str, device: &str, dir: &str, options: &str) -> Done {
+    let device = Device::new(device, dir);
     let dir = Text::from(dir);
     // The directory exists already: its name is shared.
     let dir = node.places.get_key_value(&dir).map_or(dir, |(known, _)| known.clone());
@@ -319,7 +320,7 @@ fn fstab_add(node: &mut Node, file: &str, device: &str, dir: &str, options: &str
     let options = Text::from(options);
     let known = lines.last().map(|line| &line.options).filter(|known| **known == options);
     let options = known.cloned().unwrap_or(options);
-    let line = Line { device: device.into(), dir, options };
+    let line = Line { device, dir, options };
     if lines.len() == lines.capacity() {
         lines.reserve_exact(16);
     }

@@ -2,15 +2,15 @@
 
 use super::{
     command::{Done, Words},
-    report,
-    state::{Data, Disk, Lv, State, Vg},
+    lvcreate, report,
+    state::{Disk, Lv, State, Vg},
     text::Text,
 };
 
 const NOT_BACKED_UP: &str = "  WARNING: This metadata update is NOT backed up.\n";
 /// Where LVM puts the metadata of a physical volume.
 const METADATA_AT: u64 = 4096;
-const MIB: u64 = 1 << 20;
+pub(super) const MIB: u64 = 1 << 20;
 
 /// Runs a subcommand of `lvm`.
 pub(super) fn run(state: &mut State, node: &Text, words: &[String]) -> Done {
@@ -63,7 +63,7 @@ pub(super) fn run(state: &mut State, node: &Text, words: &[String]) -> Done {
     let done = match command.as_str() {
         "pvcreate" => pvcreate(state, node, &words),
         "vgcreate" => vgcreate(state, node, &words),
-        "lvcreate" => lvcreate(state, node, &words),
+        "lvcreate" => lvcreate::run(state, node, &words),
         "lvchange" => lvchange(state, node, &words),
         "vgchange" => vgchange(state, node, &words),
         "lvremove" => lvremove(state, node, &words),
@@ -83,7 +83,7 @@ pub(super) fn run(state: &mut State, node: &Text, words: &[String]) -> Done {
     }
 }
 
-type Answer = Result<Done, (i32, String)>;
+pub(super) type Answer = Result<Done, (i32, String)>;
 
 /// LVM's exit code for a command that failed.
 pub(super) const FAILED: i32 = 5;
@@ -171,123 +171,6 @@ fn vgcreate(state: &mut State, node: &Text, words: &Words) -> Answer {
     Ok(Done::changed())
 }
 
-/// What an `lvcreate` is to make.
-struct Wanted {
-    /// Bytes of a pool's data, or of a plain logical volume.
-    size: Option<u64>,
-    metadata: u64,
-    virtual_size: Option<u64>,
-    name: Option<String>,
-    tags: Text,
-}
-
-fn lvcreate(state: &mut State, node: &Text, words: &Words) -> Answer {
-    let target = operand(words)?;
-    let (vg_name, pool) = target.split_once('/').unwrap_or((&target, ""));
-    let wanted = Wanted {
-        size: size(words, &["--size", "-L"])?,
-        metadata: size(words, &["--poolmetadatasize"])?.unwrap_or(4 * MIB),
-        virtual_size: size(words, &["--virtualsize"])?,
-        name: words.get(&["--name", "-n"]).map(str::to_owned),
-        tags: tags(words, ""),
-    };
-    let vg = state.node_mut(node).vgs.get_mut(&Text::from(vg_name));
-    let vg = vg.ok_or_else(|| (FAILED, no_vg(vg_name)))?;
-    if words.has("--thinpool") || (words.has("--thin") && wanted.size.is_some()) {
-        create_pool(vg, vg_name, pool, &wanted)?;
-        if words.has("--thinpool") {
-            return Ok(Done::changed());
-        }
-        // The pool stays if its volume cannot be made.
-        let untagged = Wanted { tags: Text::default(), ..wanted };
-        return match create_thin(vg, vg_name, pool, &untagged) {
-            Ok(()) => Ok(Done::changed()),
-            Err((exit, text)) => Ok(Done { changed: true, ..Done::failed(exit, text) }),
-        };
-    }
-    if words.has("--thin") {
-        create_thin(vg, vg_name, pool, &wanted)?;
-    } else {
-        create_plain(vg, vg_name, &wanted)?;
-    }
-    Ok(Done::changed())
-}
-
-fn create_pool(vg: &mut Vg, vg_name: &str, pool: &str, wanted: &Wanted) -> Result<(), (i32, String)> {
-    if vg.lvs.contains_key(&Text::from(pool)) {
-        let text = format!("  Logical volume {pool} already exists in Volume group {vg_name}.\n");
-        return Err((FAILED, text));
-    }
-    let data = extents(vg, wanted.size.unwrap_or_default());
-    let meta = extents(vg, wanted.metadata.max(2 * MIB));
-    let spare = meta.max(vg.spare);
-    let free = vg.free();
-    if data > free {
-        return Err((FAILED, no_space(vg_name, free, data)));
-    }
-    let rest = u64::from(meta) + u64::from(spare - vg.spare);
-    if u64::from(data) + rest > u64::from(free) {
-        let text =
-            format!("  Insufficient free space: {rest} extents needed, but only {} available\n", free - data);
-        return Err((FAILED, text));
-    }
-    vg.spare = spare;
-    let lv = Lv { extents: data, meta, tags: wanted.tags.clone(), data: None };
-    vg.lvs.insert(pool.into(), lv);
-    Ok(())
-}
-
-fn create_thin(vg: &mut Vg, vg_name: &str, pool: &str, wanted: &Wanted) -> Result<(), (i32, String)> {
-    let pool_found = vg.lvs.get(&Text::from(pool)).is_some_and(|lv| lv.data.is_none());
-    if !pool_found {
-        let text = format!("  Thin pool {vg_name}/{pool} not found.\n");
-        return Err((FAILED, text));
-    }
-    let (name, size) = (wanted.name.clone(), wanted.virtual_size);
-    let (Some(name), Some(size)) = (name, size) else {
-        return Err((3, "  A thin volume needs --virtualsize and --name.\n".into()));
-    };
-    let extents = extents(vg, size);
-    insert_lv(vg, vg_name, &name, extents, pool, &wanted.tags)
-}
-
-fn create_plain(vg: &mut Vg, vg_name: &str, wanted: &Wanted) -> Result<(), (i32, String)> {
-    let (name, size) = (wanted.name.clone(), wanted.size);
-    let (Some(name), Some(size)) = (name, size) else {
-        return Err((3, "  Please specify either size or extents.\n".into()));
-    };
-    let (needed, free) = (extents(vg, size), vg.free());
-    if needed > free {
-        return Err((FAILED, no_space(vg_name, free, needed)));
-    }
-    insert_lv(vg, vg_name, &name, needed, "", &wanted.tags)
-}
-
-fn insert_lv(
-    vg: &mut Vg,
-    vg_name: &str,
-    name: &str,
-    extents: u32,
-    pool: &str,
-    tags: &Text,
-) -> Result<(), (i32, String)> {
-    let key = Text::from(name);
-    if vg.lvs.contains_key(&key) {
-        let text = format!("  Logical Volume \"{name}\" already exists in volume group \"{vg_name}\"\n");
-        return Err((FAILED, text));
-    }
-    let data = Data { pool: pool.into(), ..Data::default() };
-    // Tags that its pool has too are held once.
-    let tags = vg.lvs.get(&data.pool).map(|pool| &pool.tags).filter(|pool| *pool == tags).unwrap_or(tags);
-    let lv = Lv { extents, meta: 0, tags: tags.clone(), data: Some(Box::new(data)) };
-    vg.lvs.insert(key, lv);
-    Ok(())
-}
-
-fn no_space(vg: &str, free: u32, needed: u32) -> String {
-    format!("  Volume group \"{vg}\" has insufficient free space ({free} extents): {needed} required.\n")
-}
-
 fn lvchange(state: &mut State, node: &Text, words: &Words) -> Answer {
     let target = operand(words)?;
     let (vg_name, name) = target.split_once('/').unwrap_or((&target, ""));
@@ -315,7 +198,7 @@ fn vgdisplay(state: &mut State, node: &Text, words: &Words) -> Answer {
     let name = operand(words)?;
     let vg = state.node_mut(node).vgs.get(&Text::from(name.as_str()));
     let vg = vg.ok_or_else(|| (FAILED, no_vg(&name)))?;
-    let (size, extent) = (u64::from(vg.extents) * vg.extent >> 10, vg.extent >> 10);
+    let (size, extent) = ((u64::from(vg.extents) * vg.extent) >> 10, vg.extent >> 10);
     let (count, mounted) =
         (vg.lvs.len(), vg.lvs.values().flat_map(|lv| &lv.data).filter(|d| d.mounted).count());
     Ok(Done::wrote(format!(
@@ -433,18 +316,18 @@ fn pvremove(state: &mut State, node: &Text, words: &Words) -> Answer {
     }
 }
 
-fn operand(words: &Words) -> Result<String, (i32, String)> {
+pub(super) fn operand(words: &Words) -> Result<String, (i32, String)> {
     let first = words.operands.first().cloned();
     first.ok_or_else(|| (3, "  Please enter a name or a path.\n".into()))
 }
 
 /// Whole extents for so many bytes, rounded up.
-fn extents(vg: &Vg, bytes: u64) -> u32 {
+pub(super) fn extents(vg: &Vg, bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(vg.extent)).unwrap_or(u32::MAX)
 }
 
 /// The tags there were, with those that are added and without those that are taken away.
-fn tags(words: &Words, before: &str) -> Text {
+pub(super) fn tags(words: &Words, before: &str) -> Text {
     let mut tags: Vec<&str> = before.split(',').filter(|tag| !tag.is_empty()).collect();
     tags.retain(|tag| words.all("--deltag").all(|gone| gone != *tag));
     for tag in words.all("--addtag") {
@@ -456,7 +339,7 @@ fn tags(words: &Words, before: &str) -> Text {
 }
 
 /// A size as LVM reads it: a number and a letter, MiB without one.
-fn size(words: &Words, names: &[&str]) -> Result<Option<u64>, (i32, String)> {
+pub(super) fn size(words: &Words, names: &[&str]) -> Result<Option<u64>, (i32, String)> {
     let Some(text) = words.get(names) else {
         return Ok(None);
     };

@@ -38,7 +38,10 @@ mod faults;
 mod files;
 mod gluster;
 mod journal;
+mod layout;
+mod lvcreate;
 mod lvm;
+mod names;
 mod perform;
 mod print;
 mod report;
@@ -140,6 +143,9 @@ pub struct Sim {
     shared: Arc<Shared>,
 }
 
+/// Held by a batch while it runs.
+type Lock = Arc<tokio::sync::Mutex<()>>;
+
 struct Shared {
     inner: Mutex<Inner>,
     faults: Faults,
@@ -148,7 +154,7 @@ struct Shared {
     log: Mutex<VecDeque<Logged>>,
     log_file: Option<Mutex<File>>,
     /// The locks of batches, by node and name.
-    locks: Mutex<HashMap<(Text, String), Arc<tokio::sync::Mutex<()>>>>,
+    locks: Mutex<HashMap<(Text, String), Lock>>,
     commands: AtomicU64,
 }
 

@@ -67,27 +67,35 @@ pub(super) fn pool(state: &State, node: &Text, down: &BTreeSet<Text>, with_self:
     text + "  </peerStatus>\n</cliOutput>\n"
 }
 
+/// The volumes of the node's pool, in the order of their names.
+fn sorted<'s>(state: &'s State, node: &Text) -> Vec<(String, &'s Volume)> {
+    let volumes = state.pool_of(node).into_iter().flat_map(|pool| &pool.volumes);
+    let mut volumes: Vec<_> = volumes.map(|(name, volume)| (name.to_string(), volume)).collect();
+    volumes.sort_by(|a, b| a.0.cmp(&b.0));
+    volumes
+}
+
 /// `volume info all`
 pub(super) fn all_volumes(state: &State, node: &Text, xml: bool) -> Done {
-    let volumes = state.pool_of(node).map(|pool| &pool.volumes);
-    let volumes = volumes.into_iter().flatten();
+    let volumes = sorted(state, node);
+    if !xml && volumes.is_empty() {
+        return Done::failed(0, "No volumes present\n");
+    }
     if !xml {
-        let names: String = volumes.map(|(name, volume)| plain(name, volume)).collect();
-        return if names.is_empty() { Done::failed(0, "No volumes present\n") } else { Done::wrote(names) };
+        return Done::wrote(volumes.iter().map(|(name, volume)| plain(name, volume)).collect::<String>());
     }
     let mut text = format!("{HEAD}{GOOD}  <volInfo>\n    <volumes>\n");
-    let mut count = 0;
-    for (name, volume) in volumes {
+    for (name, volume) in &volumes {
         print_volume(&mut text, state, name, volume);
-        count += 1;
     }
+    let count = volumes.len();
     let _ = write!(text, "      <count>{count}</count>\n    </volumes>\n  </volInfo>\n</cliOutput>\n");
     Done::wrote(text)
 }
 
 /// `volume info NAME`
 pub(super) fn one_volume(state: &State, node: &Text, name: &str, xml: bool) -> Done {
-    let volume = state.pool_of(node).and_then(|pool| pool.volumes.get(name));
+    let volume = state.pool_of(node).and_then(|pool| pool.volumes.get(&Text::from(name)));
     let mut text = match (volume, xml) {
         (Some(volume), false) => return Done::wrote(plain(name, volume)),
         (None, false) => return Done::failed(1, format!("Volume {name} does not exist\n")),
@@ -107,8 +115,7 @@ pub(super) fn one_volume(state: &State, node: &Text, name: &str, xml: bool) -> D
 
 /// `volume list`
 pub(super) fn volume_list(state: &State, node: &Text) -> Done {
-    let volumes = state.pool_of(node).map(|pool| &pool.volumes);
-    let names: String = volumes.into_iter().flatten().map(|(name, _)| format!("{name}\n")).collect();
+    let names: String = sorted(state, node).iter().map(|(name, _)| format!("{name}\n")).collect();
     if names.is_empty() {
         return Done::failed(0, "No volumes present in cluster\n");
     }
@@ -118,7 +125,7 @@ pub(super) fn volume_list(state: &State, node: &Text) -> Done {
 /// `volume heal NAME info --xml`: nothing is ever to heal; bricks of nodes that are down are
 /// not connected.
 pub(super) fn heal_info(state: &State, node: &Text, name: &str, down: &BTreeSet<Text>) -> Done {
-    let volume = state.pool_of(node).and_then(|pool| pool.volumes.get(name));
+    let volume = state.pool_of(node).and_then(|pool| pool.volumes.get(&Text::from(name)));
     let refused = |exit: i32, errno: i32, why: String| {
         let mut done = Done::wrote(format!(
             "{HEAD}  <healInfo>\n    <bricks/>\n  </healInfo>\n  <opRet>-1</opRet>\n  <opErrno>{errno}</opErrno>\n  <opErrstr>{}</opErrstr>\n</cliOutput>\n",
@@ -189,7 +196,7 @@ fn plain(name: &str, volume: &Volume) -> String {
         let _ = writeln!(text, "Brick{}: {}:{}", at + 1, brick.host, brick.path);
     }
     text += "Options Reconfigured:\n";
-    for (key, value) in &volume.options {
+    for (key, value) in volume.all_options() {
         let _ = writeln!(text, "{key}: {value}");
     }
     text
@@ -221,13 +228,14 @@ fn print_volume(text: &mut String, state: &State, name: &str, volume: &Volume) {
             "          <brick uuid=\"{uuid}\">{name}<name>{name}</name><hostUuid>{uuid}</hostUuid><isArbiter>{arbiter}</isArbiter></brick>"
         );
     }
+    let options = volume.all_options();
     let _ = write!(
         text,
         "        </bricks>\n        <optCount>{}</optCount>\n        <options>\n",
-        volume.options.len()
+        options.len()
     );
-    for (key, value) in &volume.options {
-        let (key, value) = (escaped(&key.to_string()), escaped(&value.to_string()));
+    for (key, value) in options {
+        let (key, value) = (escaped(&key), escaped(&value));
         let _ = write!(
             text,
             "          <option>\n            <name>{key}</name>\n            <value>{value}</value>\n          </option>\n"

@@ -131,9 +131,9 @@ fn host(node: &Node) -> HostSnapshot {
     let mounts = node
         .places
         .iter()
-        .filter_map(|(dir, place)| Some((place.device.as_ref()?.to_string(), dir.to_string())));
+        .filter_map(|(dir, place)| Some((place.device.as_ref()?.path(&dir.to_string()), dir.to_string())));
     let lines = node.fstabs.values().flatten();
-    let fstab = lines.map(|line| (line.device.to_string(), line.dir.to_string()));
+    let fstab = lines.map(|line| (line.device.path(&line.dir.to_string()), line.dir.to_string()));
     let mut host = HostSnapshot {
         boots: node.boots,
         disks: disks.collect(),
@@ -186,8 +186,8 @@ fn split(tags: &Text) -> Vec<String> {
 }
 
 fn pool(state: &State, pool: &Pool) -> PoolSnapshot {
-    let volume = |(name, volume): (&String, &super::state::Volume)| VolumeSnapshot {
-        name: name.clone(),
+    let volume = |(name, volume): (&Text, &super::state::Volume)| VolumeSnapshot {
+        name: name.to_string(),
         id: dashed(volume.id),
         started: volume.status == 1,
         set: usize::from(volume.replica.max(volume.disperse).max(1)),
@@ -199,7 +199,7 @@ fn pool(state: &State, pool: &Pool) -> PoolSnapshot {
                 (node.to_string(), brick.path.to_string())
             })
             .collect(),
-        options: volume.options.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+        options: volume.all_options(),
     };
     PoolSnapshot {
         members: pool.peers.iter().map(|peer| peer.node.to_string()).collect(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::text::Text;
+use super::text::{Device, Text};
 use crate::units::{Bytes, Id};
 
 /// All nodes.
@@ -114,7 +114,7 @@ pub(super) struct Dir {
 /// A directory of the root file system and what is mounted on it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Place {
-    pub(super) device: Option<Text>,
+    pub(super) device: Option<Device>,
     /// How many directories were made in it.
     pub(super) children: u32,
 }
@@ -122,7 +122,7 @@ pub(super) struct Place {
 /// A line of an fstab.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Line {
-    pub(super) device: Text,
+    pub(super) device: Device,
     pub(super) dir: Text,
     pub(super) options: Text,
 }
@@ -131,7 +131,7 @@ pub(super) struct Line {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Pool {
     pub(super) peers: Vec<Peer>,
-    pub(super) volumes: BTreeMap<String, Volume>,
+    pub(super) volumes: BTreeMap<Text, Volume>,
 }
 
 /// A member of a pool.
@@ -153,7 +153,7 @@ pub(super) struct Volume {
     pub(super) disperse: u16,
     pub(super) redundancy: u16,
     pub(super) bricks: Vec<Brick>,
-    /// The newest first.
+    /// Those that were set, the newest first.
     pub(super) options: Vec<(Text, Text)>,
 }
 
@@ -233,7 +233,8 @@ impl State {
         let lines: Vec<Line> = node.fstabs.values().flatten().cloned().collect();
         for line in lines {
             // A line whose device or directory is gone is skipped, as with the option `nofail`.
-            let _ = node.mount(&line.device.to_string(), &line.dir.to_string());
+            let dir = line.dir.to_string();
+            let _ = node.mount(&line.device.path(&dir), &dir);
         }
         self.start_bricks(key);
     }
@@ -266,14 +267,8 @@ impl Node {
     /// Holds texts once that it has several times: after it was read from a file.
     pub(super) fn share(&mut self) {
         for line in self.fstabs.values_mut().flatten() {
-            let Some((dir, _)) = self.places.get_key_value(&line.dir) else {
-                continue;
-            };
-            line.dir = dir.clone();
-            if let Some(place) = self.places.get_mut(&line.dir)
-                && place.device.as_ref() == Some(&line.device)
-            {
-                place.device = Some(line.device.clone());
+            if let Some((dir, _)) = self.places.get_key_value(&line.dir) {
+                line.dir = dir.clone();
             }
         }
         for vg in self.vgs.values_mut() {
@@ -345,10 +340,32 @@ impl Node {
             let place = self.places.get(&Text::from(above));
             if let Some(device) = place.and_then(|place| place.device.as_ref()) {
                 let rest = path[above.len()..].trim_start_matches('/');
-                return Some((device.to_string(), rest));
+                return Some((device.path(above), rest));
             }
             above = above.rsplit_once('/')?.0;
         }
+    }
+}
+
+impl Volume {
+    /// All options, with those that glusterd sets when it makes a volume.
+    pub(super) fn all_options(&self) -> Vec<(String, String)> {
+        let replicated = self.replica > 1;
+        let usual = [
+            ("cluster.granular-entry-heal", "on", replicated),
+            ("storage.fips-mode-rchecksum", "on", true),
+            ("transport.address-family", "inet", true),
+            ("nfs.disable", "on", true),
+            ("performance.client-io-threads", "off", replicated),
+        ];
+        let set = self.options.iter().map(|(key, value)| (key.to_string(), value.to_string()));
+        let mut all: Vec<(String, String)> = set.collect();
+        for (key, value, _) in usual.iter().filter(|usual| usual.2) {
+            if all.iter().all(|(set, _)| set != key) {
+                all.push(((*key).to_owned(), (*value).to_owned()));
+            }
+        }
+        all
     }
 }
 

@@ -491,6 +491,16 @@ async fn a_node_has_several_names() {
     assert!(sim.run("a3", &gluster::pool_list()).await.is_err());
 }
 
+#[test]
+fn the_example_of_a_faults_file_is_one() {
+    let comment: String =
+        include_str!("mod.rs").lines().filter_map(|line| line.strip_prefix("//!")).collect();
+    let example = comment.split("```").nth(1).unwrap().trim_start_matches("json");
+    let file: FaultsFile = serde_json::from_str(example).unwrap();
+    assert_eq!((file.down.len(), file.restart.len(), file.rules.len()), (2, 1, 3));
+    assert_eq!(file.rules[2].fault, Fault::Slow(Duration::from_millis(1500)));
+}
+
 #[tokio::test]
 async fn what_a_user_types_stays_one_word() {
     let directory = tempfile::tempdir().unwrap();
@@ -533,18 +543,30 @@ async fn many_bricks() {
     };
     fill_log().await;
     let (before, start, first) = (memory(), std::time::Instant::now(), sim.commands());
-    for host in 0..hosts {
-        for number in 0..bricks {
+    for number in 0..bricks {
+        for host in 0..hosts {
             let brick = brick_of(10_000 * (host + 1) + number, host, 1);
             must(&sim, &format!("n{host}"), brick::create(&brick, FSTAB)).await;
         }
+        for first in (0..hosts).step_by(3) {
+            let at = |host| format!("n{host}:{}", brick_path(id(host), id(10_000 * (host + 1) + number)));
+            let name = format!("vol_{}", id(10_000 * number + first));
+            let new = NewVolume { name, replicas: 3, bricks: (first..first + 3).map(at).collect() };
+            let options = gluster::owner_options(id(first));
+            let steps = [
+                gluster::create_volume(&new),
+                gluster::set_options(&new.name, &options),
+                gluster::start_volume(&new.name),
+            ];
+            must(&sim, "n0", Batch::new(steps.map(Step::always), GLUSTER_DEADLINE)).await;
+        }
     }
-    let (commands, all) = (sim.commands() - first, (hosts * bricks) as u64);
     let took = start.elapsed();
+    let (commands, all) = (sim.commands() - first, (hosts * bricks) as u64);
+    assert_eq!(commands, 12 * all);
     fill_log().await;
     let each = memory().saturating_sub(before) / all;
     println!("{commands} commands in {took:?}, {each} bytes a brick");
-    assert_eq!(commands, 11 * all);
     let snapshot = sim.snapshot();
     drop(sim);
     let start = std::time::Instant::now();

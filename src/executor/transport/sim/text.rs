@@ -96,6 +96,31 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
+/// The device of a mount. Where a brick is mounted tells its device, so that is not held again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Device(Text);
+
+impl Device {
+    pub(super) fn new(device: &str, dir: &str) -> Self {
+        let usual = usual_device(dir).is_some_and(|usual| usual == device);
+        Self(Text::from(if usual { "" } else { device }))
+    }
+
+    /// Its path, when it is mounted on `dir`.
+    pub(super) fn path(&self, dir: &str) -> String {
+        match usual_device(dir) {
+            Some(usual) if self.0.is_empty() => usual,
+            _ => self.0.to_string(),
+        }
+    }
+}
+
+/// The device of the brick that is mounted on a directory.
+fn usual_device(dir: &str) -> Option<String> {
+    let (vg, lv) = dir.strip_prefix("/var/lib/heketi/mounts/")?.split_once('/')?;
+    Some(format!("/dev/mapper/{vg}-{lv}"))
+}
+
 fn digit(byte: u8) -> Option<u8> {
     match byte {
         b'0'..=b'9' => Some(byte - b'0'),
@@ -175,6 +200,17 @@ mod tests {
             let packed = Text::from(text.as_str());
             assert_eq!(packed.to_string(), text);
             assert_eq!(packed, Text::from(text.as_str()));
+        }
+    }
+
+    #[test]
+    fn devices_come_back() {
+        for (device, dir) in [
+            ("/dev/mapper/vg_1-brick_2", "/var/lib/heketi/mounts/vg_1/brick_2"),
+            ("/dev/mapper/vg_1-brick_3", "/var/lib/heketi/mounts/vg_1/brick_2"),
+            ("/dev/mapper/a-b", "/mnt"),
+        ] {
+            assert_eq!(Device::new(device, dir).path(dir), device);
         }
     }
 

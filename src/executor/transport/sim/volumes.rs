@@ -5,49 +5,11 @@
 
 use super::{
     gluster::{Answer, Glusterd, Refusal},
+    layout::{Layout, brick_of, check_option},
     state::{Brick, State, Volume},
     text::Text,
 };
 use crate::units::Id;
-
-/// Beginnings of options that glusterd knows.
-const KNOWN_OPTIONS: [&str; 24] = [
-    "auth.",
-    "changelog.",
-    "client.",
-    "cluster.",
-    "config.",
-    "ctime.",
-    "debug.",
-    "delay-gen.",
-    "dht.",
-    "diagnostics.",
-    "disperse.",
-    "features.",
-    "geo-replication.",
-    "locks.",
-    "network.",
-    "nfs.",
-    "performance.",
-    "rebalance.",
-    "server.",
-    "ssl.",
-    "storage.",
-    "transport.",
-    "user.",
-    "nufa.",
-];
-/// Sets of options that glusterd comes with.
-const GROUPS: [&str; 8] = [
-    "db-workload",
-    "distributed-virt",
-    "gluster-block",
-    "metadata-cache",
-    "nl-cache",
-    "samba",
-    "virt",
-    "none",
-];
 
 /// Runs `gluster volume VERB NAME REST`; none if there is no such verb.
 pub(super) fn run(at: &mut Glusterd, verb: &str, name: &str, rest: &[&str]) -> Option<Answer> {
@@ -68,69 +30,13 @@ pub(super) fn run(at: &mut Glusterd, verb: &str, name: &str, rest: &[&str]) -> O
     })
 }
 
-/// The words after the name of a volume that is to be made.
-#[derive(Default)]
-struct Layout {
-    replica: u16,
-    arbiter: u16,
-    disperse: u16,
-    redundancy: u16,
-    bricks: Vec<Brick>,
-    force: bool,
-}
-
-impl Layout {
-    fn read(words: &[&str]) -> Result<Self, Refusal> {
-        let mut read = Self { replica: 1, ..Self::default() };
-        let mut data = 0;
-        let mut rest = words.iter();
-        while let Some(word) = rest.next() {
-            let mut number = || {
-                let value = rest.next().and_then(|value| value.parse::<u16>().ok());
-                value.ok_or_else(|| Refusal::from(format!("{word} count should be a number")))
-            };
-            match *word {
-                "replica" => read.replica = number()?,
-                "arbiter" => read.arbiter = number()?,
-                "disperse" => read.disperse = number()?,
-                "disperse-data" => data = number()?,
-                "redundancy" => read.redundancy = number()?,
-                "transport" => _ = rest.next(),
-                "force" => read.force = true,
-                brick => read.bricks.push(brick_of(brick)?),
-            }
-        }
-        if read.arbiter > 0 && read.replica == 2 {
-            read.replica = 3;
-        }
-        if data > 0 {
-            read.disperse = data + read.redundancy;
-        }
-        Ok(read)
-    }
-
-    /// Bricks in a set.
-    fn set(&self) -> usize {
-        usize::from(self.replica.max(self.disperse).max(1))
-    }
-}
-
-fn brick_of(word: &str) -> Result<Brick, Refusal> {
-    match word.split_once(":/") {
-        Some((host, path)) if !host.is_empty() => {
-            Ok(Brick { host: host.into(), path: format!("/{path}").as_str().into() })
-        }
-        _ => Err(format!("Wrong brick type: {word}, use <HOSTNAME>:<export-dir-abs-path>").into()),
-    }
-}
-
 impl Glusterd<'_> {
     fn volume(&self, name: &str) -> Option<&Volume> {
-        self.known_pool()?.volumes.get(name)
+        self.known_pool()?.volumes.get(&Text::from(name))
     }
 
     fn volume_mut(&mut self, name: &str) -> Result<&mut Volume, Refusal> {
-        let volume = self.pool().volumes.get_mut(name);
+        let volume = self.pool().volumes.get_mut(&Text::from(name));
         volume.ok_or_else(|| format!("Volume {name} does not exist").into())
     }
 
@@ -153,16 +59,6 @@ impl Glusterd<'_> {
             let why = "number of bricks is not a multiple of replica count";
             return Err(why.to_owned().into());
         }
-        let mut options = vec![
-            ("storage.fips-mode-rchecksum", "on"),
-            ("transport.address-family", "inet"),
-            ("nfs.disable", "on"),
-        ];
-        if layout.replica > 1 {
-            options.insert(0, ("cluster.granular-entry-heal", "on"));
-            options.push(("performance.client-io-threads", "off"));
-        }
-        let pair = |(key, value): (&str, &str)| (Text::from(key), Text::from(value));
         let volume = Volume {
             id,
             status: 0,
@@ -170,10 +66,10 @@ impl Glusterd<'_> {
             arbiter: layout.arbiter,
             disperse: layout.disperse,
             redundancy: layout.redundancy,
-            bricks: layout.bricks,
-            options: options.into_iter().map(pair).collect(),
+            bricks: layout.bricks.into_boxed_slice().into_vec(),
+            options: vec![],
         };
-        self.pool().volumes.insert(name.to_owned(), volume);
+        self.pool().volumes.insert(name.into(), volume);
         Ok(": please start the volume to access data".into())
     }
 
@@ -255,6 +151,7 @@ impl Glusterd<'_> {
         let volume = self.volume_mut(name)?;
         for pair in words.chunks(2) {
             let (key, value) = (Text::from(pair[0]), Text::from(pair[1]));
+            volume.options.reserve_exact(1);
             match volume.options.iter_mut().find(|(has, _)| *has == key) {
                 Some(option) => option.1 = value,
                 None => volume.options.insert(0, (key, value)),
@@ -351,7 +248,7 @@ impl Glusterd<'_> {
         if self.any_peer_down() {
             return Err("Some of the peers are down".to_owned().into());
         }
-        self.pool().volumes.remove(name);
+        self.pool().volumes.remove(&Text::from(name));
         Ok(String::new())
     }
 
@@ -395,28 +292,6 @@ impl Glusterd<'_> {
     }
 }
 
-fn check_option(key: &str, value: &str) -> Result<(), Refusal> {
-    if key == "group" {
-        if GROUPS.contains(&value) {
-            return Ok(());
-        }
-        let why = format!(
-            "Unable to open file '/var/lib/glusterd/groups/{value}'. Error: No such file or directory"
-        );
-        return Err(why.into());
-    }
-    let known = KNOWN_OPTIONS.iter().find_map(|start| key.strip_prefix(start));
-    if known.is_none_or(str::is_empty) {
-        return Err(format!("option : {key} does not exist").into());
-    }
-    let time = !key.starts_with("user.") && key.ends_with("-timeout");
-    if time && !value.starts_with(|first: char| first.is_ascii_digit()) {
-        let option = key.rsplit('.').next().unwrap_or(key);
-        return Err(format!("invalid time format \"{value}\" in \"option {option}\"").into());
-    }
-    Ok(())
-}
-
 impl State {
     /// Makes and marks the directory of a brick on its node.
     fn make_brick(&mut self, node: &Text, brick: &Brick, id: Id, force: bool) -> Result<(), String> {
@@ -452,47 +327,5 @@ impl State {
         dir.volume = Some(id);
         dir.hidden = true;
         Ok(())
-    }
-
-    /// Finds out which nodes the hosts of bricks are, where commands are sent to other names than
-    /// those that gluster is given: the one node that has the brick's file system is meant.
-    fn learn_names(&mut self, bricks: &[Brick]) {
-        for brick in bricks {
-            let (host, path) = (brick.host.to_string(), brick.path.to_string());
-            let named = self.resolve(&host);
-            let has = |node: &super::state::Node| node.mounted_above(&path).is_some();
-            if self.nodes.get(&named).is_some_and(has) {
-                continue;
-            }
-            let mut having = self.nodes.iter().filter(|(_, node)| has(node));
-            let (Some((found, _)), None) = (having.next(), having.next()) else {
-                continue;
-            };
-            let found = found.clone();
-            self.merge(&host, &named, &found);
-        }
-    }
-
-    /// Makes `host`, so far the node `named`, another name of the node `found`.
-    pub(super) fn merge(&mut self, host: &str, named: &Text, found: &Text) {
-        self.call(host, found);
-        if named == found {
-            return;
-        }
-        let joined = self.nodes.get(named).and_then(|node| node.pool);
-        if let Some(id) = joined
-            && self.pool_of(found).is_none()
-        {
-            for peer in self.pools.get_mut(&id).into_iter().flat_map(|pool| &mut pool.peers) {
-                if peer.node == *named {
-                    peer.node = found.clone();
-                }
-            }
-            self.node_mut(found).pool = Some(id);
-            self.node_mut(named).pool = None;
-        }
-        if self.nodes.get(named).is_some_and(|node| node.is_empty()) {
-            self.nodes.remove(named);
-        }
     }
 }
