@@ -76,9 +76,10 @@ async fn measure() {
     let idle = rss();
     let api: Api<Crate> = Api::all(store.client());
     let seen = Arc::new(AtomicUsize::new(0));
+    let mut watching = tokio::task::JoinSet::new();
     for _ in 0..watches {
         let (api, seen) = (Api::<Crate>::all(store.client()), seen.clone());
-        tokio::spawn(async move {
+        watching.spawn(async move {
             watcher(api, watcher::Config::default())
                 .for_each(|event| {
                     event.unwrap();
@@ -120,11 +121,13 @@ async fn measure() {
         bytes / 1024 / 1024,
         std::fs::metadata(&path).unwrap().len() / 1024 / 1024
     );
+    watching.shutdown().await;
     drop(api);
     store.shutdown().await;
     let started = Instant::now();
     let store = Embedded::open(Options::new(&path), vec![Crate::crd()]).unwrap();
     println!("opened again in {:?}", started.elapsed());
+    println!("memory: {} MiB", rss() / 1024);
     store.shutdown().await;
 }
 

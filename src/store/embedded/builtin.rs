@@ -82,6 +82,7 @@ fn kind(group: &str, name: &str, plural: &str, builtin: &'static Builtin) -> Kin
         has_status: false,
         shelf: 0,
         stored_api_version: group_version(group, "v1"),
+        fingerprint: 0,
         renames: &[],
         fields: vec![],
         admits: Admits::Builtin(builtin),

@@ -1,14 +1,17 @@
 //! The file: one redb database, opened exclusively, read once, written by the writer thread only.
 //!
 //! Table `objects` maps `group/plural/namespace/name` to the object's JSON, version included. Table `meta`
-//! holds the number of the newest write, raised in the same transaction, and the format of the file.
+//! holds the number of the newest write, raised in the same transaction, the format of the file, and the
+//! schema (its fingerprint) that all objects of a kind were last checked against.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::path::Path;
 
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::image::Change;
+use super::kind::Kinds;
 
 const OBJECTS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("objects");
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
@@ -16,11 +19,13 @@ const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 const HEAD: &str = "head";
 /// Key of `META`: format of the file.
 const FORMAT: &str = "format";
+/// Keys of `META` that name a schema begin so; a shelf follows.
+const SCHEMA: &str = "schema ";
 /// The format written and read.
 const FORMAT_NOW: u64 = 1;
 /// redb's own cache. Reads come from the image, so it only serves the inner pages of writes.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
-/// Files smaller than this are not compacted.
+/// Files smaller than this are not compacted, nor are those that hold at least a quarter of live bytes.
 const COMPACT_FROM: u64 = 64 * 1024 * 1024;
 
 /// Why a database cannot be opened or written.
@@ -40,22 +45,24 @@ pub(super) enum DatabaseError {
 #[derive(Debug)]
 pub(super) struct Database {
     redb: redb::Database,
+    /// Of the file when it was opened, in bytes.
+    size: u64,
 }
 
-/// Everything that the file holds.
+/// What the file says about itself.
 #[derive(Debug, Default)]
-pub(super) struct Contents {
+pub(super) struct Header {
     /// Version of the newest write.
     pub(super) head: u64,
-    /// (`group/plural`, `namespace/name`, JSON), in order.
-    pub(super) objects: Vec<(String, String, Vec<u8>)>,
+    /// By shelf, the schema that all its objects were last checked against.
+    pub(super) schemas: BTreeMap<String, u64>,
 }
 
 impl Database {
     /// Opens the file, or makes it, readable by its owner only.
     pub(super) fn open(path: &Path) -> Result<Database, DatabaseError> {
         let (file, fresh) = private_file(path).map_err(DatabaseError::File)?;
-        let big = file.metadata().map_err(DatabaseError::File)?.len() >= COMPACT_FROM;
+        let size = file.metadata().map_err(DatabaseError::File)?.len();
         let backend = redb::backends::FileBackend::new(file)?;
         let redb = redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(
             |e| match e {
@@ -63,14 +70,10 @@ impl Database {
                 other => other.into(),
             },
         )?;
-        let mut database = Database::prepare(redb)?;
+        let database = Database { size, ..Database::prepare(redb)? };
         if fresh && let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
             // Without this a power cut can forget the file's name, and with it every durable write.
             File::open(directory).and_then(|d| d.sync_all()).map_err(DatabaseError::File)?;
-        }
-        if big {
-            let shrunk = database.redb.compact();
-            tracing::info!(?shrunk, "compacted the database");
         }
         Ok(database)
     }
@@ -95,41 +98,91 @@ impl Database {
             }
         }
         transaction.commit()?;
-        Ok(Database { redb })
+        Ok(Database { redb, size: 0 })
     }
 
-    /// Reads everything.
-    pub(super) fn load(&self) -> Result<Contents, DatabaseError> {
-        let transaction = self.redb.begin_read()?;
-        let head = transaction.open_table(META)?.get(HEAD)?.map_or(0, |h| h.value());
-        let mut objects = Vec::new();
-        for entry in transaction.open_table(OBJECTS)?.iter()? {
+    /// Reads what the file says about itself.
+    pub(super) fn header(&self) -> Result<Header, DatabaseError> {
+        let meta = self.redb.begin_read()?.open_table(META)?;
+        let mut header = Header::default();
+        for entry in meta.iter()? {
             let (key, value) = entry?;
-            let (shelf, path) = split_key(key.value());
-            objects.push((shelf.to_owned(), path.to_owned(), value.value().to_vec()));
+            match (key.value(), key.value().strip_prefix(SCHEMA)) {
+                (HEAD, _) => header.head = value.value(),
+                (_, Some(shelf)) => drop(header.schemas.insert(shelf.to_owned(), value.value())),
+                _ => {}
+            }
         }
-        Ok(Contents { head, objects })
+        Ok(header)
     }
 
-    /// Writes a batch in one durable transaction. `shelves` names the shelves of the changes.
-    pub(super) fn write(&self, shelves: &[String], changes: &[Change]) -> Result<(), DatabaseError> {
+    /// Hands over every object in order, as (`group/plural`, `namespace/name`, JSON).
+    pub(super) fn each<E: From<DatabaseError>>(
+        &self,
+        mut take: impl FnMut(&str, &str, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let table = self.redb.begin_read().map_err(DatabaseError::from)?;
+        let table = table.open_table(OBJECTS).map_err(DatabaseError::from)?;
+        for entry in table.iter().map_err(DatabaseError::from)? {
+            let (key, value) = entry.map_err(DatabaseError::from)?;
+            let (shelf, path) = split_key(key.value());
+            take(shelf, path, value.value())?;
+        }
+        Ok(())
+    }
+
+    /// Gives back the space of what was deleted, if it is much. `live` is the size of all objects, in bytes.
+    pub(super) fn compact(&mut self, live: u64) {
+        if self.size >= COMPACT_FROM && self.size / 4 > live {
+            let shrunk = self.redb.compact(); // not worth failing for: the file is as good as before
+            tracing::info!(?shrunk, size = self.size, live, "compacted the database");
+        }
+    }
+
+    /// Writes what opening under the schemas of `kinds` has changed, and that it was done.
+    pub(super) fn bring_up_to_date(&self, kinds: &Kinds, changes: &[Change]) -> Result<(), DatabaseError> {
         let transaction = self.redb.begin_write()?;
+        put(&transaction, kinds.shelves(), changes)?;
         {
-            let mut objects = transaction.open_table(OBJECTS)?;
             let mut meta = transaction.open_table(META)?;
-            for change in changes {
-                let shelf = shelves.get(change.shelf).map_or("", String::as_str);
-                let key = format!("{shelf}/{}", change.path);
-                match &change.after {
-                    Some(object) => drop(objects.insert(key.as_str(), &object.bytes[..])?),
-                    None => drop(objects.remove(key.as_str())?),
+            for (shelf, name) in kinds.shelves().iter().enumerate() {
+                if let Some(kind) = kinds.keeper(shelf) {
+                    meta.insert(format!("{SCHEMA}{name}").as_str(), kind.fingerprint)?;
                 }
-                meta.insert(HEAD, change.version)?;
             }
         }
         transaction.commit()?;
         Ok(())
     }
+
+    /// Writes a batch in one durable transaction. `shelves` names the shelves of the changes.
+    pub(super) fn write(&self, shelves: &[String], changes: &[Change]) -> Result<(), DatabaseError> {
+        let transaction = self.redb.begin_write()?;
+        put(&transaction, shelves, changes)?;
+        transaction.commit()?;
+        Ok(())
+    }
+}
+
+fn put(
+    transaction: &redb::WriteTransaction,
+    shelves: &[String],
+    changes: &[Change],
+) -> Result<(), DatabaseError> {
+    let mut objects = transaction.open_table(OBJECTS)?;
+    let mut meta = transaction.open_table(META)?;
+    for change in changes {
+        let shelf = shelves.get(change.shelf).map_or("", String::as_str);
+        let key = format!("{shelf}/{}", change.path);
+        match &change.after {
+            Some(object) => drop(objects.insert(key.as_str(), &object.bytes[..])?),
+            None => drop(objects.remove(key.as_str())?),
+        }
+    }
+    if let Some(newest) = changes.last() {
+        meta.insert(HEAD, newest.version)?;
+    }
+    Ok(())
 }
 
 /// `group/plural/namespace/name` as (`group/plural`, `namespace/name`); the group may be empty.
@@ -166,3 +219,61 @@ from_redb!(
     redb::StorageError,
     redb::CommitError
 );
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::kind::Kinds;
+    use super::super::object::{Draft, Object};
+    use super::*;
+
+    #[test]
+    fn keys_split_into_shelf_and_path() {
+        assert_eq!(
+            split_key("coordination.k8s.io/leases/default/a"),
+            ("coordination.k8s.io/leases", "default/a")
+        );
+        assert_eq!(split_key("/secrets/default/a"), ("/secrets", "default/a"));
+        assert_eq!(split_key("test.example/things//a"), ("test.example/things", "/a"));
+    }
+
+    #[test]
+    fn a_file_that_is_mostly_air_is_compacted() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("objects.redb");
+        let kinds = Kinds::new(&[]).unwrap();
+        let kind = kinds.find("", "v1", "configmaps").unwrap();
+        let mut rest = serde_json::Map::new();
+        rest.insert("data".to_owned(), serde_json::json!({ "k": "x".repeat(20_000) }));
+        let object = Object { rest, ..Object::default() };
+        let change = |n: u64, keep: bool| Change {
+            version: n,
+            shelf: kind.shelf,
+            path: format!("default/{}", n % 200).into(),
+            before: None,
+            after: keep.then(|| Arc::new(Draft::new(kind, object.clone(), None).seal(n))),
+        };
+        let mut database = Database::open(&path).unwrap();
+        let all: Vec<Change> = (0..200).map(|n| change(n, true)).collect();
+        database.write(kinds.shelves(), &all).unwrap();
+        let gone: Vec<Change> = (201..400).map(|n| change(n, false)).collect();
+        database.write(kinds.shelves(), &gone).unwrap();
+        let before = std::fs::metadata(&path).unwrap().len();
+        database.compact(0);
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), before, "a small file is left alone");
+        database.size = COMPACT_FROM;
+        database.compact(COMPACT_FROM / 4);
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), before, "a full file is left alone");
+        database.compact(0);
+        assert!(std::fs::metadata(&path).unwrap().len() < before / 2);
+        let mut left = Vec::new();
+        let note = |_: &str, path: &str, _: &[u8]| -> Result<(), DatabaseError> {
+            left.push(path.to_owned());
+            Ok(())
+        };
+        database.each(note).unwrap();
+        assert_eq!(left, ["default/0"]);
+        assert_eq!(database.header().unwrap().head, 399);
+    }
+}

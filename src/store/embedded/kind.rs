@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps,
+};
 use serde_json::{Map, Value};
 
 use super::builtin::{self, Builtin};
@@ -25,6 +27,8 @@ pub(super) struct Kind {
     /// Index of the shelf on which the objects lie. Two kinds may show the same shelf (events do).
     pub(super) shelf: usize,
     pub(super) stored_api_version: String,
+    /// Changes with the schema: objects of another one are looked at when the database is opened.
+    pub(super) fingerprint: u64,
     /// Top-level fields that are called differently here than on the shelf: (on the shelf, shown).
     pub(super) renames: &'static [(&'static str, &'static str)],
     /// What a field selector may name besides name and namespace.
@@ -140,6 +144,14 @@ fn dotted(name: &str, group: &str) -> String {
     if group.is_empty() { name.to_owned() } else { format!("{name}.{group}") }
 }
 
+/// Another release of the compiler may give another number: then everything is looked at once more.
+fn fingerprint(schema: &JSONSchemaProps) -> u64 {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    serde_json::to_string(schema).unwrap_or_default().hash(&mut hasher);
+    hasher.finish()
+}
+
 fn custom(definition: &CustomResourceDefinition) -> Result<Kind, SchemaError> {
     let spec = &definition.spec;
     let names = &spec.names;
@@ -174,6 +186,7 @@ fn custom(definition: &CustomResourceDefinition) -> Result<Kind, SchemaError> {
         has_status,
         shelf: 0,
         stored_api_version: group_version(&spec.group, &version.name),
+        fingerprint: fingerprint(schema),
         renames: &[],
         fields,
         admits,

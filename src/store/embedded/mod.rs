@@ -54,7 +54,7 @@ use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use parking_lot::RwLock;
 
-use self::database::{Contents, Database, DatabaseError};
+use self::database::{Database, DatabaseError};
 use self::image::{Change, Image, Path, Window};
 use self::kind::{Kind, Kinds};
 use self::object::{Draft, Object, Stored};
@@ -169,13 +169,14 @@ impl Embedded {
     }
 
     fn on(
-        database: Database,
+        mut database: Database,
         options: Options,
         definitions: &[CustomResourceDefinition],
     ) -> Result<Embedded, OpenError> {
         let kinds = Kinds::new(definitions)?;
-        let loaded = load(&kinds, &options.namespaces, database.load()?)?;
-        database.write(kinds.shelves(), &loaded.changes)?;
+        let loaded = load(&kinds, &options.namespaces, &database)?;
+        database.compact(loaded.live);
+        database.bring_up_to_date(&kinds, &loaded.changes)?;
         let window = Window { changes: options.event_window, bytes: options.event_window_bytes };
         let image = Arc::new(RwLock::new(Image::new(loaded.shelves, loaded.head, window)));
         let (sender, head) = tokio::sync::watch::channel(loaded.head);
@@ -222,8 +223,14 @@ impl Embedded {
             commit_time: Duration::from_micros(self.counters.commit_micros.load(Ordering::Relaxed)),
             log: self.shared.image.read().log_len(),
             watches: self.shared.watches.load(Ordering::Relaxed),
-            read_only: self.counters.read_only.load(Ordering::Relaxed),
+            read_only: self.shared.queue.is_read_only(),
         }
+    }
+
+    /// Waits until no write can succeed any more: after a storage error, or when the store is shut down. The
+    /// process should end then, and be started anew; reads go on meanwhile.
+    pub async fn ended(&self) {
+        self.shared.queue.ended().await;
     }
 
     /// Finishes the queued writes, ends all watches and closes the database. Later requests answer 503,
@@ -237,38 +244,42 @@ impl Embedded {
 struct Loaded {
     shelves: Vec<BTreeMap<Path, Arc<Stored>>>,
     head: u64,
+    /// Size of all objects, in bytes.
+    live: u64,
     changes: Vec<Change>,
 }
 
-fn load(kinds: &Kinds, namespaces: &[String], contents: Contents) -> Result<Loaded, OpenError> {
-    let mut loaded = Loaded {
-        shelves: vec![BTreeMap::new(); kinds.shelves().len()],
-        head: contents.head,
-        changes: vec![],
-    };
+fn load(kinds: &Kinds, namespaces: &[String], database: &Database) -> Result<Loaded, OpenError> {
+    let header = database.header()?;
+    let shelves = vec![BTreeMap::new(); kinds.shelves().len()];
+    let mut loaded = Loaded { shelves, head: header.head, live: 0, changes: vec![] };
     let now = Timestamp::now();
     let mut unknown = 0;
-    for (shelf_name, path, bytes) in contents.objects {
-        let shelf = kinds.shelves().iter().position(|s| *s == shelf_name);
+    database.each(|shelf_name, path, bytes| {
+        loaded.live += bytes.len() as u64;
+        let shelf = kinds.shelves().iter().position(|s| s == shelf_name);
         let Some((shelf, kind)) = shelf.and_then(|s| Some((s, kinds.keeper(s)?))) else {
             unknown += 1;
-            continue;
+            return Ok(());
         };
-        let unreadable = |e| OpenError::Object(format!("{shelf_name}/{path}"), e);
-        let mut object = Object::parse(&bytes).map_err(unreadable)?;
+        let name = || format!("{shelf_name}/{path}");
+        let mut object = Object::parse(bytes).map_err(|e| OpenError::Object(name(), e))?;
         let version = object.metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0);
-        let (changed, faults) = admission::migrate(kind, &mut object);
+        // What was written under this very schema has passed it.
+        let seen = header.schemas.get(shelf_name) == Some(&kind.fingerprint);
+        let (changed, faults) = if seen { (false, vec![]) } else { admission::migrate(kind, &mut object) };
         for fault in faults {
-            tracing::warn!(object = %format!("{shelf_name}/{path}"), field = fault.field, fault.message, "a stored object does not fit its schema");
+            let (object, field) = (name(), fault.field);
+            tracing::warn!(object, field, fault.message, "a stored object does not fit its schema");
         }
-        let draft = draft(kind, object, now);
         let path = Path::from(path);
-        let stored = Arc::new(draft.seal(version));
+        let stored = Arc::new(draft(kind, object, now).seal(version));
         loaded.shelves[shelf].insert(path.clone(), stored.clone());
         if changed {
             loaded.put(shelf, path, stored);
         }
-    }
+        Ok::<(), OpenError>(())
+    })?;
     if unknown > 0 {
         tracing::warn!(objects = unknown, "objects of kinds that are no longer served stay in the database");
     }

@@ -57,7 +57,7 @@ impl Schema {
             }
             let structure = jsonschema::options()
                 .with_draft(jsonschema::Draft::Draft4)
-                .should_validate_formats(false)
+                .should_validate_formats(true)
                 .build(&structure::as_draft4(schema))
                 .map_err(|e| unfit(format!("{name}: {e}")))?;
             let rules = compile(schema).map_err(|why| unfit(format!("{name}: {why}")))?;
@@ -109,7 +109,8 @@ impl Schema {
             let missing = self.required.iter().any(|r| r == name);
             return if missing { vec![Cause::required(name, "")] } else { vec![] };
         };
-        let causes = structure::faults(&part.structure, new, name);
+        let mut causes = structure::faults(&part.structure, new, name);
+        part.node.duplicates(new, name, &mut causes);
         if !causes.is_empty() {
             return causes;
         }

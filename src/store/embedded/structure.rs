@@ -18,6 +18,17 @@ pub(super) struct Node {
     items: Option<Box<Node>>,
     pub(super) nullable: bool,
     pub(super) default: Option<Value>,
+    unique: Unique,
+}
+
+/// What may not stand twice in a list.
+#[derive(Debug)]
+enum Unique {
+    Nothing,
+    /// The items themselves (`x-kubernetes-list-type: set`).
+    Items,
+    /// Items with the same values of these fields (`x-kubernetes-list-type: map`).
+    Keys(Vec<String>),
 }
 
 #[derive(Debug)]
@@ -43,6 +54,7 @@ impl Node {
                 items: None,
                 nullable: true,
                 default: None,
+                unique: Unique::Nothing,
             };
         }
         let properties = schema.get("properties").and_then(Value::as_object);
@@ -58,6 +70,7 @@ impl Node {
             items: schema.get("items").map(|s| Box::new(below(s))),
             nullable: flag("nullable"),
             default: schema.get("default").cloned(),
+            unique: Unique::of(schema),
         }
     }
 
@@ -115,6 +128,66 @@ impl Node {
     }
 }
 
+impl Unique {
+    fn of(schema: &Value) -> Unique {
+        match schema.get("x-kubernetes-list-type").and_then(Value::as_str) {
+            Some("set") => Unique::Items,
+            Some("map") => {
+                let keys = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
+                let keys = keys.into_iter().flatten().filter_map(Value::as_str);
+                Unique::Keys(keys.map(str::to_owned).collect())
+            }
+            _ => Unique::Nothing,
+        }
+    }
+
+    /// What of `item` may not come again.
+    fn mark(&self, item: &Value) -> Option<Value> {
+        match self {
+            Unique::Nothing => None,
+            Unique::Items => Some(item.clone()),
+            Unique::Keys(keys) => {
+                let fields = keys.iter().filter_map(|k| Some((k.clone(), item.get(k)?.clone())));
+                Some(Value::Object(fields.collect()))
+            }
+        }
+    }
+}
+
+impl Node {
+    /// Items that stand twice where they may not. `at` names `value`.
+    pub(super) fn duplicates(&self, value: &Value, at: &str, causes: &mut Vec<Cause>) {
+        match value {
+            Value::Object(map) => {
+                for (key, value) in map.iter().filter(|(_, v)| v.is_array() || v.is_object()) {
+                    let node = match (self.properties.get(key), &self.additional) {
+                        (Some(node), _) => node,
+                        (None, Additional::Like(node)) => node,
+                        (None, _) => continue,
+                    };
+                    node.duplicates(value, &format!("{at}.{key}"), causes);
+                }
+            }
+            Value::Array(list) => {
+                let mut seen = std::collections::HashSet::new();
+                for (index, item) in list.iter().enumerate() {
+                    if let Some(mark) = self.unique.mark(item).map(|m| m.to_string())
+                        && let Some(twice) = seen.replace(mark)
+                    {
+                        let field = format!("{at}[{index}]");
+                        let message = format!("Duplicate value: {twice}");
+                        causes.push(Cause { reason: "FieldValueDuplicate", field, message });
+                    }
+                    if let (Some(node), true) = (&self.items, item.is_object() || item.is_array()) {
+                        node.duplicates(item, &format!("{at}[{index}]"), causes);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 /// The schema as JSON Schema draft 4 has it: `nullable` and int-or-string become lists of types.
 pub(super) fn as_draft4(schema: &Value) -> Value {
     match schema {
@@ -133,6 +206,10 @@ pub(super) fn as_draft4(schema: &Value) -> Value {
                 .collect();
             if map.get("x-kubernetes-int-or-string") == Some(&json!(true)) {
                 out.insert("type".to_owned(), json!(["integer", "string"]));
+            }
+            if map.get("format") == Some(&json!("int32")) {
+                out.entry("minimum").or_insert(json!(i32::MIN));
+                out.entry("maximum").or_insert(json!(i32::MAX));
             }
             if map.get("nullable") == Some(&json!(true)) {
                 match out.get_mut("type") {
@@ -188,6 +265,11 @@ fn cause(error: &jsonschema::ValidationError<'_>, at: &str) -> Cause {
             };
             let is = type_of(value);
             let why = format!("Invalid value: \"{is}\": {field} in body must be of type {wanted}: \"{is}\"");
+            ("FieldValueTypeInvalid", why)
+        }
+        Kind::Format { format } => {
+            let is = shown(value);
+            let why = format!("Invalid value: {is}: {field} in body must be of type {format}: {is}");
             ("FieldValueTypeInvalid", why)
         }
         Kind::Enum { options } => {

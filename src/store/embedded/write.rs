@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -132,7 +132,6 @@ pub(super) struct Counters {
     pub(super) writes: AtomicU64,
     pub(super) commits: AtomicU64,
     pub(super) commit_micros: AtomicU64,
-    pub(super) read_only: AtomicBool,
 }
 
 /// The way to the writer.
@@ -140,19 +139,30 @@ pub(super) struct Counters {
 pub(super) struct Queue {
     sender: mpsc::Sender<Message>,
     room: Arc<Semaphore>,
-    counters: Arc<Counters>,
+    /// Set by the writer after a storage error; closed when the writer is gone.
+    read_only: watch::Receiver<bool>,
 }
 
 impl Queue {
     /// Hands a write over and waits until it is durable and visible, or refused.
     pub(super) async fn write(&self, write: Write) -> Answer {
-        if self.counters.read_only.load(Ordering::Acquire) {
+        if self.is_read_only() {
             return Err(NotWritten::ReadOnly);
         }
         let permit = self.room.clone().acquire_owned().await.map_err(|_| NotWritten::Stopped)?;
         let (answer, answered) = oneshot::channel();
         self.sender.send(Message::Write(write, answer, permit)).map_err(|_| NotWritten::Stopped)?;
         answered.await.unwrap_or(Err(NotWritten::Stopped))
+    }
+
+    /// Whether a storage error has ended all writing.
+    pub(super) fn is_read_only(&self) -> bool {
+        *self.read_only.borrow()
+    }
+
+    /// Waits until no write can succeed any more: a storage error, a halt, or a shutdown.
+    pub(super) async fn ended(&self) {
+        let _ = self.read_only.clone().wait_for(|read_only| *read_only).await; // an error: the writer is gone
     }
 
     /// Lets the writer finish what is queued, and waits for it.
@@ -195,12 +205,14 @@ impl Writer {
     pub(super) fn start(self) -> std::io::Result<Queue> {
         let (sender, receiver) = mpsc::channel();
         let room = Arc::new(Semaphore::new(QUEUE));
-        let counters = self.counters.clone();
-        std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || self.run(&receiver))?;
-        Ok(Queue { sender, room, counters })
+        let (trouble, read_only) = watch::channel(false);
+        std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || self.run(&receiver, &trouble))?;
+        Ok(Queue { sender, room, read_only })
     }
 
-    fn run(mut self, receiver: &mpsc::Receiver<Message>) {
+    fn run(mut self, receiver: &mpsc::Receiver<Message>, trouble: &watch::Sender<bool>) {
         let mut swept = Instant::now();
         let mut stopping = None;
         while stopping.is_none() {
@@ -223,12 +235,12 @@ impl Writer {
                     Err(_) => break,
                 }
             }
-            if self.perform(taken).is_err() {
+            if self.perform(taken, trouble).is_err() {
                 return;
             }
             if swept.elapsed() >= self.sweep_every {
                 swept = Instant::now();
-                if self.sweep().is_err() {
+                if self.sweep(trouble).is_err() {
                     return;
                 }
             }
@@ -243,6 +255,7 @@ impl Writer {
     fn perform(
         &mut self,
         taken: Vec<(Write, oneshot::Sender<Answer>, OwnedSemaphorePermit)>,
+        trouble: &watch::Sender<bool>,
     ) -> Result<(), Halted> {
         let mut batch = Batch::default();
         let image = self.image.clone();
@@ -253,7 +266,7 @@ impl Writer {
                 batch.answers.push((answer, result, permit));
             }
         }
-        let failed = self.commit(&batch.changes)?;
+        let failed = self.commit(&batch.changes, trouble)?;
         if failed.is_none() {
             self.publish(std::mem::take(&mut batch.changes));
         }
@@ -268,18 +281,22 @@ impl Writer {
     }
 
     /// Makes the changes durable. `Some` is why it was refused.
-    fn commit(&mut self, changes: &[Change]) -> Result<Option<NotWritten>, Halted> {
+    fn commit(
+        &mut self,
+        changes: &[Change],
+        trouble: &watch::Sender<bool>,
+    ) -> Result<Option<NotWritten>, Halted> {
         if changes.is_empty() {
             return Ok(None);
         }
-        if self.counters.read_only.load(Ordering::Acquire) {
+        if *trouble.borrow() {
             return Ok(Some(NotWritten::ReadOnly));
         }
         self.tell(changes, Moment::Before)?;
         let started = Instant::now();
         if let Err(error) = self.database.write(&self.shelves, changes) {
             tracing::error!(error = &error as &dyn std::error::Error, "the store is read-only from now on");
-            self.counters.read_only.store(true, Ordering::Release);
+            trouble.send_replace(true);
             return Ok(Some(NotWritten::Storage(error.to_string())));
         }
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -319,7 +336,7 @@ impl Writer {
     }
 
     /// Removes expired objects, and the oldest of those that are too many.
-    fn sweep(&mut self) -> Result<(), Halted> {
+    fn sweep(&mut self, trouble: &watch::Sender<bool>) -> Result<(), Halted> {
         let now = jiff::Timestamp::now().as_second();
         let most = if self.hook.is_some() { 1 } else { SWEEP_MOST };
         let mut batch = Batch::default();
@@ -346,7 +363,7 @@ impl Writer {
             }
         }
         let changes = std::mem::take(&mut batch.changes);
-        if self.commit(&changes)?.is_none() {
+        if self.commit(&changes, trouble)?.is_none() {
             self.publish(changes);
         }
         Ok(())

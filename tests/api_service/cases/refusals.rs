@@ -27,6 +27,7 @@ pub fn cases() -> Vec<Case> {
         dry_run_is_not_served,
         only_background_deletion_is_served,
         scale_and_exec_are_not_served,
+        protobuf_is_not_served,
     ]);
     cases
 }
@@ -166,4 +167,17 @@ async fn scale_and_exec_are_not_served(c: Context) {
     let (code, _) = c.raw("POST", "/api/v1/namespaces/default/pods/x/exec", "application/json", "").await;
     assert_eq!(code, 404);
     c.remove(&made).await;
+}
+
+/// `kubectl create secret generic` and its like send it; `kubectl apply -f` does not.
+async fn protobuf_is_not_served(c: Context) {
+    const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+    let path = "/api/v1/namespaces/default/configmaps";
+    let (code, status) = c.raw("POST", path, PROTOBUF, "k8s").await;
+    assert_eq!((code, &status["reason"]), (415, &json!("UnsupportedMediaType")), "{status}");
+    let request = http::Request::get(path).header("accept", PROTOBUF).body(vec![]).unwrap();
+    assert_eq!(c.send(request).await.0, 406);
+    let both = format!("{PROTOBUF}, application/json");
+    let request = http::Request::get(path).header("accept", both).body(vec![]).unwrap();
+    assert_eq!(c.send(request).await.0, 200);
 }

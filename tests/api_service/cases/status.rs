@@ -19,6 +19,7 @@ pub fn cases() -> Vec<Case> {
         status_is_pruned,
         status_can_be_read_and_patched,
         status_of_nothing,
+        conditions_have_one_of_each_type,
     ]
 }
 
@@ -139,4 +140,28 @@ async fn status_of_nothing(c: Context) {
     widget.metadata.resource_version = Some("1".to_owned());
     let result = c.widgets().replace_status(&widget.name_any(), &PostParams::default(), &widget).await;
     refused(result, 404, "NotFound");
+}
+
+async fn conditions_have_one_of_each_type(c: Context) {
+    let made = c.made("a").await;
+    let name = made.name_any();
+    let condition = |kind: &str| {
+        json!({
+            "type": kind, "status": "True", "reason": "Because", "message": "",
+            "lastTransitionTime": "2026-01-02T03:04:05Z",
+        })
+    };
+    let good = json!({ "status": { "conditions": [condition("Ready"), condition("Placed")] } });
+    let after = c.widgets().patch_status(&name, &PatchParams::default(), &Patch::Merge(&good)).await.unwrap();
+    assert_eq!(after.status.unwrap().conditions.len(), 2);
+    let twice = json!({ "status": { "conditions": [condition("Ready"), condition("Ready")] } });
+    let result = c.widgets().patch_status(&name, &PatchParams::default(), &Patch::Merge(&twice)).await;
+    let status = invalid(result, &["status.conditions[1]"]);
+    assert_eq!(status.details.unwrap().causes[0].reason, "FieldValueDuplicate");
+    let mut late = condition("Ready");
+    late["lastTransitionTime"] = json!("yesterday");
+    let late = json!({ "status": { "conditions": [late] } });
+    let result = c.widgets().patch_status(&name, &PatchParams::default(), &Patch::Merge(&late)).await;
+    invalid(result, &["status.conditions[0].lastTransitionTime"]);
+    c.remove(&made).await;
 }

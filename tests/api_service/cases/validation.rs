@@ -18,6 +18,7 @@ pub fn cases() -> Vec<Case> {
         messages_read_as_in_kubernetes,
         several_faults_at_once,
         a_missing_spec,
+        numbers_that_do_not_fit_their_format,
         rules_on_create,
         transition_rules,
         rules_below_lists,
@@ -106,6 +107,8 @@ async fn structure_faults_name_their_fields(c: Context) {
         (json!({ "size": 1, "color": "Pink" }), "spec.color", "FieldValueNotSupported"),
         (json!({ "size": 1, "note": "far too long for a note" }), "spec.note", "FieldValueTooLong"),
         (json!({ "size": 1, "parts": {} }), "spec.parts", "FieldValueTypeInvalid"),
+        (json!({ "size": 1, "due": "tomorrow" }), "spec.due", "FieldValueTypeInvalid"),
+        (json!({ "size": 1, "tags": ["a", "b", "a"] }), "spec.tags[2]", "FieldValueDuplicate"),
         (json!({ "size": 1, "parts": [{ "count": 2 }] }), "spec.parts[0].name", "FieldValueRequired"),
         (
             json!({ "size": 1, "parts": [{ "name": "a" }, { "name": "b", "count": -4 }] }),
@@ -122,8 +125,7 @@ async fn structure_faults_name_their_fields(c: Context) {
         assert_eq!(code, 422, "{spec} gave {status}");
         assert!(
             causes(&status).contains(&(field.to_owned(), reason.to_owned())),
-            "{spec} gave {:?}, not {field} {reason}",
-            causes(&status)
+            "{spec} gave {status}, not {field} {reason}"
         );
         assert_eq!(status["reason"], json!("Invalid"));
         assert_eq!(status["details"]["kind"], json!("Widget"));
@@ -167,6 +169,12 @@ async fn several_faults_at_once(c: Context) {
         fields.contains(&"spec.color".to_owned()) && fields.contains(&"spec.size".to_owned()),
         "{fields:?}"
     );
+}
+
+async fn numbers_that_do_not_fit_their_format(c: Context) {
+    let (code, status) = send(&c, "a", json!({ "size": 1, "small": 3_000_000_000_u64 })).await;
+    assert_eq!(code, 422, "{status}");
+    assert!(status["message"].as_str().unwrap().contains("spec.small"), "{status}");
 }
 
 async fn a_missing_spec(c: Context) {

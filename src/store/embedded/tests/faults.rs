@@ -57,6 +57,7 @@ async fn a_storage_error_leaves_no_trace_and_stops_all_writing() {
     let (code, status) = send(&store, "POST", THINGS, Some(&thing("b", 1))).await;
     assert_eq!((code, &status["reason"]), (500, &json!("InternalError")), "{status}");
     assert!(store.figures().read_only);
+    store.ended().await;
     let (_, after) = send(&store, "GET", THINGS, None).await;
     assert_eq!(after, before, "reads go on, and show nothing of the failed write");
 
