@@ -54,7 +54,8 @@ pub(super) fn nodes(nodes: &[Node], out: &mut dyn Write) -> Result<(), CliError>
         ]
     };
     let head = ["ID", "MANAGE", "STORAGE", "ZONE", "STATE", "DEVICES", "SIZE", "FREE", "CLUSTER"];
-    table(&head, nodes.iter().map(row).collect(), "no nodes", out)
+    let nodes = sorted(nodes, |node| &node.hostnames.manage);
+    table(&head, nodes.into_iter().map(row).collect(), "no nodes", out)
 }
 
 /// One node and its devices.
@@ -90,7 +91,8 @@ pub(super) fn devices(devices: &[Device], out: &mut dyn Write) -> Result<(), Cli
         ]
     };
     let head = ["DEVICE", "NAME", "STATE", "SIZE", "USED", "FREE", "BRICKS", "TAGS"];
-    table(&head, devices.iter().map(row).collect(), "no devices", out)
+    let devices = sorted(devices, |device| &device.name);
+    table(&head, devices.into_iter().map(row).collect(), "no devices", out)
 }
 
 /// One device and its bricks.
@@ -132,7 +134,8 @@ pub(super) fn volumes(volumes: &[Volume], out: &mut dyn Write) -> Result<(), Cli
         ]
     };
     let head = ["ID", "NAME", "SIZE", "DURABILITY", "MOUNT", "CLUSTER"];
-    table(&head, volumes.iter().map(row).collect(), "no volumes", out)
+    let volumes = sorted(volumes, |volume| &volume.name);
+    table(&head, volumes.into_iter().map(row).collect(), "no volumes", out)
 }
 
 /// One volume, its bricks, and how to mount it.
@@ -165,6 +168,13 @@ pub(super) fn volume(volume: &Volume, out: &mut dyn Write) -> Result<(), CliErro
         |brick: &Brick| vec![brick.node.clone(), brick.device.clone(), gib(brick.size), brick.path.clone()];
     let bricks = volume.bricks.iter().map(row).collect();
     table(&["NODE", "DEVICE", "SIZE", "PATH"], bricks, "no bricks", out)
+}
+
+/// Things in the order of their names, as people look for them; the server sorts by id.
+fn sorted<T, N: Ord + ?Sized>(things: &[T], name: fn(&T) -> &N) -> Vec<&T> {
+    let mut things: Vec<&T> = things.iter().collect();
+    things.sort_by(|one, other| name(one).cmp(name(other)));
+    things
 }
 
 /// Things by name, one a line; the values are aligned.

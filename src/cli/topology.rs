@@ -25,7 +25,8 @@ pub(super) fn info(server: &Server, format: Format, out: &mut dyn Write) -> Resu
     for id in ids {
         let whole = whole_cluster(server, &id)?;
         let what = format!("cluster {id}");
-        let nodes: Vec<Node> = read(&what, &whole["nodes"])?;
+        let mut nodes: Vec<Node> = read(&what, &whole["nodes"])?;
+        nodes.sort_by(|one, other| one.hostnames.manage.cmp(&other.hostnames.manage));
         let volumes: Vec<Volume> = read(&what, &whole["volumes"])?;
         let kinds = [("file", &whole["file"]), ("block", &whole["block"])];
         let kinds: Vec<&str> =
