@@ -146,7 +146,7 @@ async fn strings_that_break_the_rules_are_refused_and_change_nothing() {
             ),
         ));
     }
-    let nine = vec!["\"h\""; 9].join(",");
+    let nine = ["\"h\""; 9].join(",");
     cases.push((
         "/nodes".into(),
         format!(r#"{{"zone":1,"hostnames":{{"manage":[{nine}],"storage":["s"]}},"cluster":"{cluster}"}}"#),
