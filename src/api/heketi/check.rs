@@ -224,11 +224,27 @@ pub fn volume_create(request: &VolumeCreate) -> Result<Safety, Refused> {
     }
 }
 
-/// An option is one line. Heketi takes anything and lets GlusterFS fail.
+/// Heketi takes anything and lets GlusterFS fail. GlusterFS's command line reads any word that begins
+/// with two dashes as an option of its own, a log file for example, wherever it stands.
 fn options(request: &VolumeCreate) -> Option<String> {
-    let control = |option: &String| option.chars().any(char::is_control);
-    let bad = request.glustervolumeoptions.iter().any(control);
+    let bad = request.glustervolumeoptions.iter().any(|option| !is_option(option));
     bad.then(|| FORMAT.into())
+}
+
+/// Nothing, or `key value` on one line.
+fn is_option(option: &str) -> bool {
+    let option = option.trim();
+    if option.is_empty() {
+        return true;
+    }
+    let Some((key, value)) = option.split_once(char::is_whitespace) else {
+        return false;
+    };
+    let good = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    key.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && key.bytes().all(good)
+        && !value.trim().starts_with("--")
+        && !option.contains(char::is_control)
 }
 
 fn volume_name(name: &str) -> Option<String> {
@@ -367,6 +383,19 @@ mod tests {
             ),
         ] {
             assert_eq!(told(volume(body)), Refused::bad(text), "{body}");
+        }
+    }
+
+    #[test]
+    fn options_are_a_key_and_a_value() {
+        for good in
+            ["", " ", "a.b-c_1 on", "performance.cache-size  256MB", "auth.allow 10.0.0.1,a b", "x -1"]
+        {
+            assert!(is_option(good), "{good}");
+        }
+        for bad in ["a", "--xml x", "-a x", "a;b x", "a --log-file=/etc/passwd", "a x\ny", "a x\0", "$(id) x"]
+        {
+            assert!(!is_option(bad), "{bad}");
         }
     }
 

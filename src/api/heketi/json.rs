@@ -289,7 +289,7 @@ mod tests {
     fn null_and_unknown_names_change_nothing() {
         assert_eq!(outer("null"), Outer::default());
         assert_eq!(outer(r#"{"size":4,"size":null}"#).size, 4);
-        assert_eq!(outer(r#"{"colour":{"deep":[1,2]},"on":true}"#).on, true);
+        assert!(outer(r#"{"colour":{"deep":[1,2]},"on":true}"#).on);
         assert_eq!(outer(r#"{"list":["a",null]}"#).list, ["a", ""]);
         assert_eq!(outer(r#" {"list":null,"tags":null} "#), Outer::default());
     }

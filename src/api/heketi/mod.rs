@@ -48,6 +48,10 @@ const MAX_DRAINED: usize = 32 << 20;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a client waits at most; what it has asked for goes on. Nothing takes so long unless the store
+/// does not answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// How the face is set up.
 #[derive(Clone, Debug)]
 pub struct HeketiOptions {
@@ -83,12 +87,13 @@ pub fn router(intent: Intent, options: HeketiOptions) -> Router {
 /// Answers one request. A client that hangs up does not stop what it has asked for, and a panic ends
 /// no more than its request.
 async fn serve(State(face): State<Arc<Face>>, request: Request) -> Answer {
-    match tokio::spawn(answered(face, request)).await {
-        Ok(answer) => answer,
-        Err(error) => {
+    match tokio::time::timeout(ANSWER_TIMEOUT, tokio::spawn(answered(face, request))).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => {
             tracing::error!(%error, "a request was not answered");
             Refused::failed("internal error: see the server's log").into()
         }
+        Err(_) => Refused::unavailable("no answer in time; what was asked for may still be done").into(),
     }
 }
 

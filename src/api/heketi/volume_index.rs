@@ -4,7 +4,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use parking_lot::Mutex;
@@ -93,14 +92,11 @@ impl VolumeIndex {
 
     fn catch_up(&self, known: &mut Known) {
         let now = Timestamp::now();
-        // The future has an answer at once, or nothing has changed.
-        while let Some(changed) = self.changes.next().now_or_never() {
-            for reference in changed {
-                let name = reference.name;
-                match self.cache.get(&name) {
-                    Some(volume) => known.note(&volume, now),
-                    None => known.forget(&name),
-                }
+        for reference in self.changes.drain() {
+            let name = reference.name;
+            match self.cache.get(&name) {
+                Some(volume) => known.note(&volume, now),
+                None => known.forget(&name),
             }
         }
     }

@@ -1,0 +1,78 @@
+"""The official Python client against a server that has the example topology loaded and no volumes.
+
+Arguments: URL, key of the administrator.
+"""
+import sys
+
+import requests
+from heketi import HeketiClient
+
+URL, KEY = sys.argv[1:]
+client = HeketiClient(URL, "admin", KEY)
+
+
+def refused(status, text, call, *arguments):
+    """The call raises with this status and text."""
+    try:
+        call(*arguments)
+    except requests.exceptions.HTTPError as error:
+        assert error.response.status_code == status, error.response.status_code
+        assert text in error.response.text, error.response.text
+    else:
+        raise AssertionError(f"{call.__name__}{arguments} was not refused")
+
+
+assert client.hello()
+(cluster,) = client.cluster_list()["clusters"]
+info = client.cluster_info(cluster)
+assert info["file"] and info["block"] and len(info["nodes"]) == 5 and info["volumes"] == [], info
+nodes = [client.node_info(node) for node in info["nodes"]]
+devices = [device for node in nodes for device in node["devices"]]
+assert len(devices) == 8, devices
+for device in devices:
+    seen = client.device_info(device["id"])
+    assert seen["storage"]["total"] == seen["storage"]["free"] + seen["storage"]["used"], seen
+    assert seen["storage"]["used"] == 0 and seen["bricks"] == [], seen
+
+# volumes
+volume = client.volume_create({"size": 5, "name": "py", "durability": {"type": "replicate", "replicate": {"replica": 3}}})
+assert volume["name"] == "py" and len(volume["bricks"]) == 3, volume
+assert client.volume_info(volume["id"]) == volume
+other = client.volume_create({"size": 1})
+assert other["name"] == "vol_" + other["id"] and other["durability"]["type"] == "none", other
+assert sorted(client.volume_list()["volumes"]) == sorted([volume["id"], other["id"]])
+refused(500, "already in use", client.volume_create, {"size": 1, "name": "py"})
+refused(500, "No space", client.volume_create, {"size": 10**6})
+refused(400, "size: cannot be blank", client.volume_create, {"size": 0})
+refused(404, "Id not found", client.volume_info, "0" * 32)
+for one in (volume, other):
+    assert client.volume_delete(one["id"])
+assert client.volume_list()["volumes"] == []
+
+# a cluster of its own, from nothing to nothing
+mine = client.cluster_create({"file": True, "block": False})
+assert mine["file"] and not mine["block"], mine
+assert client.cluster_setflags(mine["id"], {"file": True, "block": True})
+hostnames = {"manage": ["py-node"], "storage": ["10.98.0.1"]}
+node = client.node_add({"cluster": mine["id"], "zone": 2, "hostnames": hostnames, "tags": {"a": "b"}})
+assert node["state"] == "online" and node["tags"] == {"a": "b"}, node
+refused(409, "Hostname py-node already used by node with id " + node["id"], client.node_add,
+        {"cluster": mine["id"], "zone": 1, "hostnames": hostnames})
+assert client.node_set_tags(node["id"], {"change_type": "update", "tags": {"c": "d"}})
+assert client.node_info(node["id"])["tags"] == {"a": "b", "c": "d"}
+assert client.device_add({"name": "/dev/sdz", "node": node["id"]})
+(device,) = client.node_info(node["id"])["devices"]
+refused(409, "because it contains devices", client.node_delete, node["id"])
+assert client.device_state(device["id"], {"state": "offline"})
+assert client.device_state(device["id"], {"state": "failed"})
+assert client.device_delete(device["id"])
+assert client.node_state(node["id"], {"state": "offline"})
+assert client.node_state(node["id"], {"state": "online"})
+assert client.node_delete(node["id"])
+assert client.cluster_delete(mine["id"])
+assert client.cluster_list()["clusters"] == [cluster]
+
+# roles
+user = HeketiClient(URL, "admin", "wrong")
+refused(401, "signature is invalid", user.cluster_list)
+print(f"python: {len(nodes)} nodes, {len(devices)} devices, volumes made and deleted")

@@ -1,0 +1,10 @@
+//! Heketi's REST as clients meet it: the recorded answers of the original, and bad input.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
+
+mod bad_input;
+mod behaviour;
+mod compare;
+mod http;
+mod recorded;
+mod server;
