@@ -6,12 +6,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use super::{SimulatedArgs, asked_to_end, default_limits, open_sim, start_controllers};
+use super::{SimulatedArgs, Works, asked_to_end, default_limits, open_sim};
 use crate::api::heketi::{self, HeketiOptions};
-use crate::intent::Intent;
 use crate::resources::{SimulatedTransport, TransportSpec, definitions};
 use crate::store::embedded::{Embedded, Options};
-use crate::store::{Caches, Store};
 
 /// How the server runs.
 #[derive(Clone, Debug, Args)]
@@ -33,10 +31,8 @@ pub struct ServeArgs {
 /// Runs until SIGTERM.
 pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let embedded = open_store(&args.data)?;
-    let store = Store::new(embedded.client());
     let sim = args.simulated.then(|| open_sim(&args.data, &args.simulated_args)).transpose()?;
-    let caches = Caches::start(&store).await;
-    let controllers = start_controllers(&store, &caches, sim, Duration::from_secs(30));
+    let works = Works::start(embedded.client(), sim, Duration::from_secs(30)).await;
     let options = HeketiOptions {
         auth: None,
         transport: TransportSpec { ssh: None, simulated: Some(SimulatedTransport {}) },
@@ -45,7 +41,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         pre_request_volume_options: String::new(),
         post_request_volume_options: String::new(),
     };
-    let router = heketi::router(Intent::new(store, caches), options);
+    let router = heketi::router(works.intent(), options);
     let listener = tokio::net::TcpListener::bind(&args.listen).await;
     let listener = listener
         .with_context(|| format!("cannot listen on {}: is the port taken? Try --listen", args.listen))?;
@@ -55,7 +51,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     tokio::select! {
         ended = axum::serve(listener, router).into_future() => ended?,
         ended = asked_to_end() => ended?,
-        ended = controllers => bail!("the controllers ended: {ended:?}"),
+        ended = works.controllers => bail!("the controllers ended: {ended:?}"),
     }
     embedded.shutdown().await;
     Ok(())

@@ -89,12 +89,19 @@ pub struct SimOptions {
     pub device_size: Bytes,
     /// Whether every command is written to `commands.log` in the directory.
     pub log_commands: bool,
+    /// The deadline of every batch is at most this, so that a test need not wait for a hanging node.
+    pub deadline_limit: Duration,
 }
 
 impl SimOptions {
-    /// Disks of 500 GiB, and no log of commands.
+    /// Disks of 500 GiB, no log of commands, and deadlines as the batches say.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), device_size: Bytes::from_gib(500), log_commands: false }
+        Self {
+            directory: directory.into(),
+            device_size: Bytes::from_gib(500),
+            log_commands: false,
+            deadline_limit: Duration::from_secs(24 * 3600),
+        }
     }
 }
 
@@ -148,6 +155,7 @@ struct Shared {
     log: Mutex<VecDeque<Logged>>,
     log_file: Option<Mutex<File>>,
     commands: AtomicU64,
+    deadline_limit: Duration,
 }
 
 struct Inner {
@@ -196,6 +204,7 @@ impl Sim {
             log: Mutex::new(VecDeque::new()),
             log_file,
             commands: AtomicU64::new(0),
+            deadline_limit: options.deadline_limit,
         };
         let sim = Self { shared: Arc::new(shared) };
         sim.read_faults_file();
@@ -428,7 +437,7 @@ impl Inner {
 impl Transport for Sim {
     async fn run(&self, host: &str, batch: &Batch) -> Result<Reply, TransportError> {
         self.read_faults_file();
-        let deadline = Instant::now() + batch.deadline;
+        let deadline = Instant::now() + batch.deadline.min(self.shared.deadline_limit);
         let mut reply = Reply::default();
         let mut heard = true;
         let mut begun = false;
