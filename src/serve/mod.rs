@@ -13,11 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::task::JoinHandle;
 
 use crate::controllers::placing::Placing;
 use crate::controllers::transports::Transports;
 use crate::controllers::{self, Context};
 use crate::executor::transport::sim::{Sim, SimOptions};
+use crate::intent::Intent;
 use crate::store::{Caches, Store};
 use crate::units::Bytes;
 
@@ -36,6 +38,36 @@ fn parse_size(text: &str) -> Result<Bytes, String> {
     text.parse().map_err(|error: crate::units::ParseSizeError| error.to_string())
 }
 
+/// What works in a process: caches of all kinds, and the controllers over them.
+pub struct Works {
+    /// Reads and writes.
+    pub store: Store,
+    /// What was last seen.
+    pub caches: Caches,
+    /// The controllers. They end only when the process does; whoever sees them end should end too.
+    pub controllers: JoinHandle<()>,
+}
+
+impl Works {
+    /// Starts everything over a store, as tasks of the runtime. Nodes are looked at every
+    /// `look_every` when nothing changes. Simulated nodes are refused unless they are given.
+    pub async fn start(client: kube::Client, sim: Option<Sim>, look_every: Duration) -> Self {
+        let store = Store::new(client);
+        let caches = Caches::start(&store).await;
+        let (placing, work) = Placing::start(store.clone(), caches.clone());
+        tokio::spawn(work);
+        let transports = Transports::new(store.clone(), caches.clone(), sim);
+        let context = Context::new(store.clone(), caches.clone(), transports, placing, look_every);
+        let controllers = tokio::spawn(controllers::run(Arc::new(context)));
+        Self { store, caches, controllers }
+    }
+
+    /// The way to ask for something.
+    pub fn intent(&self) -> Intent {
+        Intent::new(self.store.clone(), self.caches.clone())
+    }
+}
+
 /// Opens the simulated nodes of a data directory.
 fn open_sim(data: &Path, args: &SimulatedArgs) -> anyhow::Result<Sim> {
     let options = SimOptions {
@@ -46,20 +78,6 @@ fn open_sim(data: &Path, args: &SimulatedArgs) -> anyhow::Result<Sim> {
     let sim = Sim::open(options).context("the simulated nodes cannot be opened")?;
     tracing::warn!("SIMULATED nodes: nothing is stored, for trials and tests only");
     Ok(sim)
-}
-
-/// Starts the controllers as a task. The handle ends only when they do, which nobody expects.
-fn start_controllers(
-    store: &Store,
-    caches: &Caches,
-    sim: Option<Sim>,
-    look_every: Duration,
-) -> tokio::task::JoinHandle<()> {
-    let (placing, work) = Placing::start(store.clone(), caches.clone());
-    tokio::spawn(work);
-    let transports = Transports::new(store.clone(), caches.clone(), sim);
-    let context = Context::new(store.clone(), caches.clone(), transports, placing, look_every);
-    tokio::spawn(controllers::run(Arc::new(context)))
 }
 
 /// Waits for SIGTERM or SIGINT.

@@ -7,10 +7,8 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::lease::Candidate;
-use super::{SimulatedArgs, asked_to_end, open_sim, probes, start_controllers};
-use crate::intent::Intent;
+use super::{SimulatedArgs, Works, asked_to_end, open_sim, probes};
 use crate::provisioner::Provisioner;
-use crate::store::{Caches, Store};
 
 /// How the operator runs. The cluster is found as kubectl finds it: KUBECONFIG, or the pod's own
 /// service account.
@@ -58,20 +56,18 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
         ended = asked_to_end() => return ended,
     }
     tracing::info!(identity, "this replica holds the lease and works");
-    let store = Store::new(client);
     let sim = match (&args.data, args.allow_simulated) {
         (Some(data), true) => Some(open_sim(data, &args.simulated)?),
         _ => None,
     };
-    let caches = Caches::start(&store).await;
-    let controllers = start_controllers(&store, &caches, sim, Duration::from_secs(args.look_every));
-    let provisioner = Provisioner::start(Intent::new(store, caches), identity).await;
+    let works = Works::start(client, sim, Duration::from_secs(args.look_every)).await;
+    let provisioner = Provisioner::start(works.intent(), identity).await;
     let provisioner = tokio::spawn(provisioner.run());
     println!("bricklayer operator works: probes on http://{}", readiness.address());
     tokio::select! {
         () = candidate.hold() => anyhow::bail!("the lease was lost; another replica goes on"),
         ended = asked_to_end() => ended?,
-        ended = controllers => anyhow::bail!("the controllers ended: {ended:?}"),
+        ended = works.controllers => anyhow::bail!("the controllers ended: {ended:?}"),
         ended = provisioner => anyhow::bail!("the provisioner ended: {ended:?}"),
     }
     candidate.release().await;

@@ -7,12 +7,10 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::config::{Flags, ServeConfig};
-use super::{SimulatedArgs, asked_to_end, open_sim, start_controllers};
+use super::{SimulatedArgs, Works, asked_to_end, open_sim};
 use crate::api::heketi;
-use crate::intent::Intent;
 use crate::resources::definitions;
 use crate::store::embedded::{Embedded, Options};
-use crate::store::{Caches, Store};
 
 /// How the server runs.
 #[derive(Clone, Debug, Args)]
@@ -47,14 +45,12 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     refuse_heketi_db(&args.data, config.heketi_db.as_deref())?;
     let address = listen_address(&args, &config)?;
     let embedded = open_store(&args.data)?;
-    let store = Store::new(embedded.client());
     let simulated = config.transport.simulated.is_some();
     let mut like = args.simulated_args.clone();
     like.simulated_device_size = config.simulated_device_size.unwrap_or(like.simulated_device_size);
     let sim = simulated.then(|| open_sim(&args.data, &like)).transpose()?;
-    let caches = Caches::start(&store).await;
-    let controllers = start_controllers(&store, &caches, sim, LOOK_EVERY);
-    let router = heketi::router(Intent::new(store, caches), config.heketi_options());
+    let works = Works::start(embedded.client(), sim, LOOK_EVERY).await;
+    let router = heketi::router(works.intent(), config.heketi_options());
     let listener = tokio::net::TcpListener::bind(&address).await;
     let listener =
         listener.with_context(|| format!("cannot listen on {address}: is the port taken? Try --listen"))?;
@@ -63,7 +59,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     tokio::select! {
         ended = axum::serve(listener, router).into_future() => ended?,
         ended = asked_to_end() => ended?,
-        ended = controllers => bail!("the controllers ended: {ended:?}"),
+        ended = works.controllers => bail!("the controllers ended: {ended:?}"),
     }
     embedded.shutdown().await;
     Ok(())

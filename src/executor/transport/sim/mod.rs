@@ -92,12 +92,19 @@ pub struct SimOptions {
     pub device_size: Bytes,
     /// Whether every command is written to `commands.log` in the directory.
     pub log_commands: bool,
+    /// The deadline of every batch is at most this, so that a test need not wait for a hanging node.
+    pub deadline_limit: Duration,
 }
 
 impl SimOptions {
-    /// Disks of 500 GiB, and no log of commands.
+    /// Disks of 500 GiB, no log of commands, and deadlines as the batches say.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), device_size: Bytes::from_gib(500), log_commands: false }
+        Self {
+            directory: directory.into(),
+            device_size: Bytes::from_gib(500),
+            log_commands: false,
+            deadline_limit: Duration::from_secs(24 * 3600),
+        }
     }
 }
 
@@ -156,6 +163,7 @@ struct Shared {
     /// The locks of batches, by node and name.
     locks: Mutex<HashMap<(Text, String), Lock>>,
     commands: AtomicU64,
+    deadline_limit: Duration,
 }
 
 struct Inner {
@@ -197,6 +205,7 @@ impl Sim {
             log_file,
             locks: Mutex::new(HashMap::new()),
             commands: AtomicU64::new(0),
+            deadline_limit: options.deadline_limit,
         };
         let sim = Self { shared: Arc::new(shared) };
         sim.read_faults_file();

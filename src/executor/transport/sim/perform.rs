@@ -25,7 +25,7 @@ impl Transport for Sim {
         if self.is_down(host) {
             return Err(TransportError::Unreached { host: host.to_owned(), cause: NO_ROUTE.into() });
         }
-        let deadline = Instant::now() + batch.deadline;
+        let deadline = Instant::now() + batch.deadline.min(self.shared.deadline_limit);
         let _held = match &batch.lock {
             Some(name) => Some(self.hold(host, name, deadline).await?),
             None => None,

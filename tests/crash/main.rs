@@ -1,0 +1,169 @@
+//! The process is killed before and after every durable write and every node command of a volume
+//! create, a volume delete, and the coming and going of nodes and devices: all of these moments,
+//! one after the other, not a sample. Each time another process opens the same store and the same
+//! nodes, and the checker has to find nothing lost, left over or stuck.
+//!
+//! The test starts itself: `crash child SCENARIO DIRECTORY list FILE` lists the moments, `... kill
+//! MOMENT` dies at one of them. An argument that is no option selects scenarios by name.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a case fails by panicking")]
+
+mod points;
+#[path = "../rig/mod.rs"]
+mod rig;
+mod scenarios;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::os::unix::process::ExitStatusExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use points::{Points, Task};
+use rig::{Rig, RigOptions};
+use scenarios::Scenario;
+
+/// Processes that are killed at the same time.
+const AT_ONCE: usize = 2;
+/// A child that takes longer is stuck.
+const CHILD_PATIENCE: Duration = Duration::from_secs(60);
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["child", scenario, directory, what, which] = words.as_slice() {
+        return child(&named(scenario), Path::new(directory), what, which);
+    }
+    let filter = arguments.iter().find(|a| !a.starts_with('-')).cloned().unwrap_or_default();
+    let chosen: Vec<Scenario> =
+        scenarios::all().into_iter().filter(|scenario| scenario.name.contains(&filter)).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        chosen.iter().for_each(|scenario| println!("{}: test", scenario.name));
+        return ExitCode::SUCCESS;
+    }
+    let mut failed = 0;
+    let (started, mut moments) = (Instant::now(), 0);
+    for scenario in &chosen {
+        let (met, failures) = enumerate(scenario);
+        moments += met;
+        failed += failures;
+    }
+    println!("killed at {moments} moments in {:.0} s: {failed} failed", started.elapsed().as_secs_f64());
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn named(name: &str) -> Scenario {
+    scenarios::all().into_iter().find(|scenario| scenario.name == name).expect("a scenario")
+}
+
+fn in_runtime<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(work)
+}
+
+/// Lists the moments of a scenario and goes through all of them. Gives back how many there were
+/// and how many failed.
+fn enumerate(scenario: &Scenario) -> (usize, usize) {
+    let started = Instant::now();
+    let prepared = rig::directory();
+    in_runtime(async {
+        let rig = Rig::open(prepared.path(), RigOptions::default()).await;
+        (scenario.prepare)(&rig).await;
+        rig.quiet().await;
+        rig.close().await;
+    });
+    let moments = list(scenario, prepared.path());
+    for piece in scenario.meets {
+        let piece = piece.replace("NEW", &rig::id("new").to_string());
+        assert!(moments.iter().any(|moment| moment.contains(&piece)), "{piece} is not met: {moments:#?}");
+    }
+    let (queue, failures) = (Mutex::new(VecDeque::from(moments.clone())), Mutex::new(vec![]));
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(moment) = { queue.lock().unwrap().pop_front() } {
+                    let done = catch_unwind(AssertUnwindSafe(|| kill_at(scenario, prepared.path(), &moment)));
+                    if done.is_err() {
+                        println!("FAILED: {}: killed {moment}", scenario.name);
+                        failures.lock().unwrap().push(moment);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failures.lock().unwrap().len();
+    let (count, seconds) = (moments.len(), started.elapsed().as_secs_f64());
+    println!("{}: killed at {count} moments in {seconds:.0} s, {failed} failed", scenario.name);
+    (count, failed)
+}
+
+/// Runs the scenario once without a kill, in a process of its own as ever.
+fn list(scenario: &Scenario, prepared: &Path) -> Vec<String> {
+    let directory = rig::directory();
+    copy(prepared, directory.path());
+    let file = directory.path().join("moments");
+    let output = start(scenario, directory.path(), "list", file.to_str().expect("a path"));
+    assert!(output.status.success(), "{output:?}");
+    let text = std::fs::read_to_string(file).expect("a list");
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Kills a process at a moment and looks at what comes after.
+fn kill_at(scenario: &Scenario, prepared: &Path, moment: &str) {
+    let directory = rig::directory();
+    copy(prepared, directory.path());
+    let output = start(scenario, directory.path(), "kill", moment);
+    let killed = output.status.signal() == Some(9);
+    assert!(killed, "the moment did not come: {moment}: {output:?}");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let said = text.lines().filter_map(|line| line.strip_prefix("acknowledged "));
+    let acknowledged: BTreeSet<String> = said.map(str::to_owned).collect();
+    in_runtime(async {
+        let rig = Rig::open(directory.path(), RigOptions::default()).await;
+        (scenario.check)(&rig, &acknowledged).await;
+        rig.close().await;
+    });
+}
+
+fn start(scenario: &Scenario, directory: &Path, what: &str, which: &str) -> std::process::Output {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args(["child", scenario.name]).arg(directory).args([what, which]);
+    command.stdin(Stdio::null()).output().expect("a process")
+}
+
+/// The process that is killed.
+fn child(scenario: &Scenario, directory: &Path, what: &str, which: &str) -> ExitCode {
+    let task = if what == "list" { Task::List } else { Task::Kill(which.to_owned()) };
+    let points = Points::new(task);
+    let options = RigOptions { write_hook: Some(points.write_hook()), ..RigOptions::default() };
+    let work = async {
+        let rig = Rig::open(directory, options).await;
+        rig.sim.set_hook(Some(points.command_hook()));
+        rig.quiet().await;
+        points.arm();
+        (scenario.ask)(&rig).await;
+        // What still happens after the last thing that was waited for belongs to it.
+        rig.quiet().await;
+        if what == "list" {
+            std::fs::write(which, points.names().join("\n")).expect("a list");
+        }
+    };
+    let done = in_runtime(async { tokio::time::timeout(CHILD_PATIENCE, work).await });
+    if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Copies a directory with what is in it.
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            std::fs::create_dir_all(&target).expect("a directory");
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("a copy");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! What is asked for while the process is killed, and what has to be true afterwards.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+
+use bricklayer::executor::transport::sim::{Fault, Rule};
+use bricklayer::intent::{self, Decision, volume};
+use bricklayer::resources::{
+    FAILED, GlusterDevice, GlusterNode, GlusterVolume, OnRefusal, READY, condition_is,
+};
+use kube::ResourceExt;
+
+use crate::rig::{Rig, ask, device_name, id, node_name, topology_remains, volume_remains, wish};
+
+type Work<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+/// One thing that is asked for.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// What it is called.
+    pub name: &'static str,
+    /// Makes what is there before.
+    pub prepare: fn(&Rig) -> Work<'_>,
+    /// Asks, says what was acknowledged, and waits until all is done.
+    pub ask: fn(&Rig) -> Work<'_>,
+    /// Insists that nothing is lost, left over or stuck, after the process was killed and another
+    /// one has started; then removes everything and insists that nothing remains.
+    pub check: for<'a> fn(&'a Rig, &'a BTreeSet<String>) -> Work<'a>,
+    /// Pieces of names of moments that the scenario is about: without them it tests nothing.
+    pub meets: &'static [&'static str],
+}
+
+/// All scenarios.
+pub fn all() -> Vec<Scenario> {
+    vec![
+        Scenario {
+            name: "create, forgotten when it fails",
+            prepare: |rig| Box::pin(volumes_before(rig)),
+            ask: |rig| Box::pin(create_forget(rig)),
+            check: |rig, acknowledged| Box::pin(created(rig, acknowledged)),
+            meets: &["Create of bricklayer.dev/glustervolumes", "mkfs.xfs", "volume create", "volume start"],
+        },
+        Scenario {
+            name: "create, tried until it succeeds",
+            prepare: |rig| Box::pin(volumes_before(rig)),
+            ask: |rig| Box::pin(create_retry(rig)),
+            check: |rig, acknowledged| Box::pin(created(rig, acknowledged)),
+            meets: &["chmod 2775", "volume set vol_NEW group metadata-cache"],
+        },
+        Scenario {
+            name: "create, refused by a device and placed anew",
+            prepare: |rig| Box::pin(volumes_before(rig)),
+            ask: |rig| Box::pin(create_elsewhere(rig)),
+            check: |rig, acknowledged| Box::pin(created(rig, acknowledged)),
+            meets: &["lvremove", "fstab-remove", "volume start"],
+        },
+        Scenario {
+            name: "create, refused by gluster and given up",
+            prepare: |rig| Box::pin(volumes_before(rig)),
+            ask: |rig| Box::pin(create_in_vain(rig)),
+            check: |rig, acknowledged| Box::pin(given_up(rig, acknowledged)),
+            meets: &["lvremove", "volume delete"],
+        },
+        Scenario {
+            name: "delete",
+            prepare: |rig| Box::pin(volumes_before(rig)),
+            ask: |rig| Box::pin(delete(rig)),
+            check: |rig, acknowledged| Box::pin(deleted(rig, acknowledged)),
+            meets: &["lvremove", "volume stop", "volume delete", "Delete of bricklayer.dev/glustervolumes"],
+        },
+        Scenario {
+            name: "register a node and a device",
+            prepare: |rig| Box::pin(rig.make_topology(1, 1)),
+            ask: |rig| Box::pin(register(rig)),
+            check: |rig, acknowledged| Box::pin(registered(rig, acknowledged)),
+            meets: &["peer probe", "pvcreate", "vgcreate"],
+        },
+        Scenario {
+            name: "remove a device and a node",
+            prepare: |rig| Box::pin(rig.make_topology(2, 1)),
+            ask: |rig| Box::pin(unregister(rig)),
+            check: |rig, acknowledged| Box::pin(unregistered(rig, acknowledged)),
+            meets: &["peer detach", "pvremove", "vgremove"],
+        },
+    ]
+}
+
+/// Says that something was acknowledged: the process that started this one reads it.
+fn say(acknowledged: &str) {
+    println!("acknowledged {acknowledged}");
+}
+
+async fn volumes_before(rig: &Rig) {
+    rig.make_topology(4, 1).await;
+    rig.create_ready("kept", wish(2)).await;
+    rig.create_ready("doomed", wish(1)).await;
+}
+
+async fn create_forget(rig: &Rig) {
+    let decided = rig.create("new", wish(3)).await;
+    assert!(matches!(decided, Decision::Accepted(_)), "{decided:?}");
+    say("new");
+    rig.ready(&rig.caches.volumes, &id("new").to_string()).await;
+}
+
+async fn create_retry(rig: &Rig) {
+    let mut spec = wish(3);
+    spec.on_refusal = OnRefusal::Retry;
+    spec.gid = 2000;
+    spec.options = vec!["group metadata-cache".into(), "performance.cache-size 256MB".into()];
+    volume::ensure(&rig.intent, ask("new", spec)).await.expect("a wish");
+    say("new");
+    rig.ready(&rig.caches.volumes, &id("new").to_string()).await;
+}
+
+async fn create_elsewhere(rig: &Rig) {
+    // The node that has the most room gets a brick for sure, and refuses it when half of it is made.
+    let full = Fault::FailBefore { exit: 5, stderr: "insufficient free space".into() };
+    let kept = rig.volume("kept").await.expect("a volume");
+    let used = kept.status.and_then(|status| status.placement).expect("a placement").bricks;
+    let empty = (1..=4).find(|n| used.iter().all(|brick| brick.node != id(&format!("node{n}"))));
+    let empty = empty.expect("a node without a brick of it");
+    rig.sim.faults().add(Rule::always("--virtualsize", full).on(&crate::rig::host(empty)));
+    create_forget(rig).await;
+}
+
+async fn create_in_vain(rig: &Rig) {
+    let mut spec = wish(3);
+    spec.options = vec!["no-such.option on".into()];
+    let decided = rig.create("new", spec).await;
+    assert!(matches!(decided, Decision::Accepted(_)), "{decided:?}");
+    say("new");
+    let failed = |seen: Option<&GlusterVolume>| condition_is(seen?.conditions(), FAILED).then_some(());
+    rig.until(&rig.caches.volumes, &id("new").to_string(), "has failed", failed).await;
+}
+
+async fn delete(rig: &Rig) {
+    assert!(rig.delete("doomed").await);
+    say("doomed");
+    rig.gone("doomed").await;
+}
+
+async fn register(rig: &Rig) {
+    assert!(rig.ask_node(2).await);
+    say("node2");
+    rig.ready(&rig.caches.nodes, &node_name(2)).await;
+    assert!(rig.ask_device(2, 0).await);
+    say("device2-0");
+    rig.ready(&rig.caches.devices, &device_name(2, 0)).await;
+}
+
+async fn unregister(rig: &Rig) {
+    let device = rig.store.get::<GlusterDevice>(&device_name(2, 0)).await.expect("an answer");
+    intent::device::delete(&rig.intent, &device.expect("a device")).await.expect("an answer");
+    say("device2-0");
+    let gone = |seen: Option<&GlusterDevice>| seen.is_none().then_some(());
+    rig.until(&rig.caches.devices, &device_name(2, 0), "is gone", gone).await;
+    let node = rig.store.get::<GlusterNode>(&node_name(2)).await.expect("an answer");
+    intent::node::delete(&rig.intent, &node.expect("a node")).await.expect("an answer");
+    say("node2");
+    let gone = |seen: Option<&GlusterNode>| seen.is_none().then_some(());
+    rig.until(&rig.caches.nodes, &node_name(2), "is gone", gone).await;
+}
+
+async fn created(rig: &Rig, acknowledged: &BTreeSet<String>) {
+    let bricks = rig.agrees().await;
+    let new = rig.volume("new").await;
+    assert!(new.is_some() || !acknowledged.contains("new"), "what was acknowledged is lost");
+    if let Some(new) = &new {
+        assert!(condition_is(new.conditions(), READY), "{new:#?}");
+    }
+    assert_eq!(bricks, if new.is_some() { 9 } else { 6 });
+    nothing_remains(rig).await;
+}
+
+async fn given_up(rig: &Rig, _acknowledged: &BTreeSet<String>) {
+    let bricks = rig.agrees().await;
+    assert_eq!(bricks, 6);
+    if let Some(new) = rig.volume("new").await {
+        let failed = bricklayer::resources::condition(new.conditions(), FAILED);
+        let failed = failed.filter(|failed| failed.status == "True");
+        assert!(failed.is_some_and(|failed| failed.message.contains("no-such.option")), "{new:#?}");
+    }
+    nothing_remains(rig).await;
+}
+
+async fn deleted(rig: &Rig, acknowledged: &BTreeSet<String>) {
+    let bricks = rig.agrees().await;
+    let doomed = rig.volume("doomed").await;
+    assert!(doomed.is_none() || !acknowledged.contains("doomed"), "what was to be deleted is there");
+    assert_eq!(bricks, if doomed.is_some() { 6 } else { 3 });
+    nothing_remains(rig).await;
+}
+
+async fn nothing_remains(rig: &Rig) {
+    rig.delete_all_volumes().await;
+    assert_eq!(volume_remains(&rig.sim.snapshot()), Vec::<String>::new());
+    assert_eq!(rig.agrees().await, 0);
+}
+
+async fn registered(rig: &Rig, acknowledged: &BTreeSet<String>) {
+    let (nodes, devices) = at_rest(rig).await;
+    assert!(nodes.contains(&node_name(2)) || !acknowledged.contains("node2"), "the node is lost");
+    assert!(
+        devices.contains(&device_name(2, 0)) || !acknowledged.contains("device2-0"),
+        "the device is lost"
+    );
+    rig.agrees().await;
+    rig.delete_topology().await;
+    assert_eq!(topology_remains(&rig.sim.snapshot()), Vec::<String>::new());
+}
+
+async fn unregistered(rig: &Rig, acknowledged: &BTreeSet<String>) {
+    let (nodes, devices) = at_rest(rig).await;
+    assert!(!nodes.contains(&node_name(2)) || !acknowledged.contains("node2"), "the node is still there");
+    let device = devices.contains(&device_name(2, 0));
+    assert!(!device || !acknowledged.contains("device2-0"), "the device is still there");
+    rig.agrees().await;
+    rig.delete_topology().await;
+    assert_eq!(topology_remains(&rig.sim.snapshot()), Vec::<String>::new());
+}
+
+/// Waits until all nodes and devices are ready, and those that are to go are gone. Gives back the
+/// names of what is there.
+async fn at_rest(rig: &Rig) -> (BTreeSet<String>, BTreeSet<String>) {
+    let until = tokio::time::Instant::now() + crate::rig::PATIENCE;
+    loop {
+        let nodes: Vec<GlusterNode> = rig.store.list().await.expect("a list");
+        let devices: Vec<GlusterDevice> = rig.store.list().await.expect("a list");
+        let node_rests = |node: &GlusterNode| {
+            node.metadata.deletion_timestamp.is_none() && condition_is(node.conditions(), READY)
+        };
+        let device_rests = |device: &GlusterDevice| {
+            device.metadata.deletion_timestamp.is_none() && condition_is(device.conditions(), READY)
+        };
+        if nodes.iter().all(node_rests) && devices.iter().all(device_rests) {
+            let names = nodes.iter().map(ResourceExt::name_any).collect();
+            return (names, devices.iter().map(ResourceExt::name_any).collect());
+        }
+        assert!(tokio::time::Instant::now() < until, "no rest: {nodes:#?} {devices:#?}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
