@@ -45,6 +45,8 @@ struct Answer {
     pending: bool,
     retry_after: Option<u64>,
     body: String,
+    /// Why it was refused, for people, where the server knows more than Heketi says.
+    explanation: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -236,6 +238,7 @@ fn answer(mut response: Response<ureq::Body>) -> Result<Answer, ureq::Error> {
         value.to_str().ok().map(str::to_owned)
     };
     let (location, retry_after) = (header("location"), header("retry-after"));
+    let explanation = header("bricklayer-explanation");
     let pending = header("x-pending").is_some_and(|value| value == "true");
     let status = response.status().as_u16();
     let body = response.body_mut().with_config();
@@ -244,6 +247,7 @@ fn answer(mut response: Response<ureq::Body>) -> Result<Answer, ureq::Error> {
         location,
         pending,
         retry_after: retry_after.and_then(|seconds| seconds.parse().ok()),
+        explanation,
         body: body.limit(MAX_BODY).lossy_utf8(true).read_to_string()?,
     })
 }
@@ -270,6 +274,10 @@ fn refused(what: &str, answer: Answer) -> CliError {
     let text = match text {
         "" => format!("the server answered with status {}", answer.status),
         text => text.chars().take(4096).collect(),
+    };
+    let text = match answer.explanation {
+        Some(why) => format!("{text}\nwhy: {why}"),
+        None => text,
     };
     CliError::Refused { what: what.into(), status: answer.status, text }
 }

@@ -399,7 +399,10 @@ fn known_node(node: &GlusterNode, cluster: Id) -> Node {
     } else {
         None
     };
-    Node { cluster, name: node.name_any(), host: node.spec.storage_host().to_owned(), closed }
+    // What REST has made is named by its id; people know it by its host.
+    let named_by_id = node.name_any() == id_of(node).to_string();
+    let name = if named_by_id { node.spec.manage_host().to_owned() } else { node.name_any() };
+    Node { cluster, name, host: node.spec.storage_host().to_owned(), closed }
 }
 
 fn known_device(device: &GlusterDevice, node: Id) -> Option<Device> {
