@@ -156,9 +156,9 @@ async fn drive<K, F>(
 
 /// Puts our finalizer and the id label on an object that a user made. True if it was missing; the
 /// write wakes the object again.
-async fn adopt<K: Kind>(context: &Context, object: &K) -> Result<bool, PassError>
+async fn adopt<K>(context: &Context, object: &K) -> Result<bool, PassError>
 where
-    K: Resource<Scope = ClusterResourceScope>,
+    K: Kind + Resource<Scope = ClusterResourceScope>,
 {
     let has_label = object.labels().contains_key(ID_LABEL);
     let has_finalizer = object.finalizers().iter().any(|finalizer| finalizer == FINALIZER);
@@ -179,9 +179,9 @@ where
 }
 
 /// Lets an object go: takes our finalizer away. Only after what it stands for was seen to be gone.
-async fn release<K: Kind>(context: &Context, object: &K) -> Result<Action, PassError>
+async fn release<K>(context: &Context, object: &K) -> Result<Action, PassError>
 where
-    K: Resource<Scope = ClusterResourceScope>,
+    K: Kind + Resource<Scope = ClusterResourceScope>,
 {
     let finalizers: Vec<&String> =
         object.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();

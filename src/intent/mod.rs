@@ -117,14 +117,14 @@ impl Intent {
 
     /// Waits until the leader has decided about a new object: `decided` reads its conditions. What
     /// was refused, or not decided in time, is taken back.
-    async fn decision<K: Kind>(
+    async fn decision<K>(
         &self,
         cache: &Cache<K>,
         made: K,
         decided: impl Fn(&K) -> Option<bool>,
     ) -> Result<Decision<K>, AskError>
     where
-        K: Resource<Scope = kube::core::ClusterResourceScope>,
+        K: Kind + Resource<Scope = kube::core::ClusterResourceScope>,
     {
         let (name, uid) = (made.name_any(), made.uid());
         let seen = cache
@@ -146,9 +146,9 @@ impl Intent {
         }
     }
 
-    async fn take_back<K: Kind>(&self, name: &str, uid: Option<String>) -> Result<(), AskError>
+    async fn take_back<K>(&self, name: &str, uid: Option<String>) -> Result<(), AskError>
     where
-        K: Resource<Scope = kube::core::ClusterResourceScope>,
+        K: Kind + Resource<Scope = kube::core::ClusterResourceScope>,
     {
         self.store.delete::<K>(name, uid).await.map(drop).map_err(AskError::from)
     }

@@ -3,6 +3,8 @@
 //! `spec` is what is wanted and belongs to the user; `status.placement` is what was decided;
 //! `status.observed` and the conditions are what was last seen.
 
+#![expect(clippy::duplicated_attributes, reason = "`printcolumn` is given once for each column")]
+
 mod cluster;
 mod conditions;
 mod device;

@@ -98,36 +98,36 @@ impl Store {
     }
 
     /// The object of that name as it is now, if there is one.
-    pub async fn get<K: Kind>(&self, name: &str) -> Result<Option<K>, StoreError>
+    pub async fn get<K>(&self, name: &str) -> Result<Option<K>, StoreError>
     where
-        K: Resource<Scope = ClusterResourceScope>,
+        K: Kind + Resource<Scope = ClusterResourceScope>,
     {
         let found = self.all::<K>().get_opt(name).await;
         found.map_err(|error| explained(error, K::kind(&()).as_ref(), name))
     }
 
     /// All objects of a kind as they are now.
-    pub async fn list<K: Kind>(&self) -> Result<Vec<K>, StoreError>
+    pub async fn list<K>(&self) -> Result<Vec<K>, StoreError>
     where
-        K: Resource<Scope = ClusterResourceScope>,
+        K: Kind + Resource<Scope = ClusterResourceScope>,
     {
         let found = self.all::<K>().list(&ListParams::default()).await;
         found.map(|list| list.items).map_err(|error| explained(error, K::kind(&()).as_ref(), "list"))
     }
 
     /// Makes an object.
-    pub async fn create<K: Kind>(&self, object: &K) -> Result<K, StoreError>
+    pub async fn create<K>(&self, object: &K) -> Result<K, StoreError>
     where
-        K: Resource<Scope = ClusterResourceScope>,
+        K: Kind + Resource<Scope = ClusterResourceScope>,
     {
         let made = self.all::<K>().create(&PostParams::default(), object).await;
         made.map_err(|error| explained(error, K::kind(&()).as_ref(), &object.name_any()))
     }
 
     /// Replaces an object if nobody has changed it since it was read.
-    pub async fn replace<K: Kind>(&self, object: &K) -> Result<K, StoreError>
+    pub async fn replace<K>(&self, object: &K) -> Result<K, StoreError>
     where
-        K: Resource<Scope = ClusterResourceScope>,
+        K: Kind + Resource<Scope = ClusterResourceScope>,
     {
         let name = object.name_any();
         let done = self.all::<K>().replace(&name, &PostParams::default(), object).await;
@@ -135,9 +135,9 @@ impl Store {
     }
 
     /// Replaces the status of an object if nobody has changed the object since it was read.
-    pub async fn replace_status<K: Kind>(&self, object: &K) -> Result<K, StoreError>
+    pub async fn replace_status<K>(&self, object: &K) -> Result<K, StoreError>
     where
-        K: Resource<Scope = ClusterResourceScope>,
+        K: Kind + Resource<Scope = ClusterResourceScope>,
     {
         let name = object.name_any();
         let done = self.all::<K>().replace_status(&name, &PostParams::default(), object).await;
@@ -146,9 +146,9 @@ impl Store {
 
     /// Changes parts of an object by JSON merge patch. A `metadata.resourceVersion` in the patch
     /// makes it conditional.
-    pub async fn merge<K: Kind>(&self, name: &str, patch: &serde_json::Value) -> Result<K, StoreError>
+    pub async fn merge<K>(&self, name: &str, patch: &serde_json::Value) -> Result<K, StoreError>
     where
-        K: Resource<Scope = ClusterResourceScope>,
+        K: Kind + Resource<Scope = ClusterResourceScope>,
     {
         let done = self.all::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
         done.map_err(|error| explained(error, K::kind(&()).as_ref(), name))
@@ -156,9 +156,9 @@ impl Store {
 
     /// Asks for an object to be deleted if it still has that uid. An object with finalizers stays
     /// until they are gone. True if there was something to delete.
-    pub async fn delete<K: Kind>(&self, name: &str, uid: Option<String>) -> Result<bool, StoreError>
+    pub async fn delete<K>(&self, name: &str, uid: Option<String>) -> Result<bool, StoreError>
     where
-        K: Resource<Scope = ClusterResourceScope>,
+        K: Kind + Resource<Scope = ClusterResourceScope>,
     {
         let preconditions = uid.map(|uid| Preconditions { uid: Some(uid), resource_version: None });
         let params = DeleteParams { preconditions, ..DeleteParams::default() };

@@ -48,8 +48,8 @@ fn world() -> World {
         retiring: false,
     };
     let address = brick.address();
-    let mut status = GlusterVolumeStatus::default();
-    status.placement = Some(Placement { cluster: "c".into(), bricks: vec![brick] });
+    let placement = Some(Placement { cluster: "c".into(), bricks: vec![brick] });
+    let mut status = GlusterVolumeStatus { placement, ..GlusterVolumeStatus::default() };
     set_condition(&mut status.conditions, now, 1, (READY, "True", "Started"), "");
     volume.status = Some(status);
     let status = device.status.get_or_insert_default();

@@ -146,9 +146,9 @@ impl Work {
     }
 
     /// Writes a decision down beside the next decisions. A volume's space stays taken meanwhile.
-    async fn write<K: Kind>(&self, object: K, answer: Answer, is_volume: bool)
+    async fn write<K>(&self, object: K, answer: Answer, is_volume: bool)
     where
-        K: Resource<Scope = ClusterResourceScope>,
+        K: Kind + Resource<Scope = ClusterResourceScope>,
     {
         // The semaphore is never closed; were it, writing without a permit would still be right.
         let permit = self.writes.clone().acquire_owned().await.ok();

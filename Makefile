@@ -1,0 +1,60 @@
+# The fixed commands of this project. `make` alone explains them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+CARGO := cargo
+DATA ?= target/trial
+LAB ?= /tmp/bricklayer-lab
+
+.PHONY: help build run test test-real check advisories generate bench lab-up lab-down
+
+help: ## Explain the commands (the default)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build target/release/bricklayer
+	$(CARGO) build --release --locked
+
+run: build ## Try it: one server with simulated nodes on 127.0.0.1:8080 (DATA=directory)
+	@printf '%s\n' '' 'Try in another terminal:' \
+	  '  target/release/bricklayer topology load --json examples/topology.json' \
+	  '  target/release/bricklayer volume create --size 100' \
+	  '  target/release/bricklayer volume list' ''
+	@exec target/release/bricklayer serve --simulated --listen 127.0.0.1:8080 --data $(DATA)
+
+test: ## Run every test that needs no root; sets itself up
+	@tests/setup
+	$(CARGO) test --locked
+	tests/kube/with env BRICKLAYER_TEST_REAL=1 bash -c 'BRICKLAYER_TEST_KUBECONFIG=$$KUBECONFIG $(CARGO) test --locked --test api_service'
+	$(CARGO) test --locked --test kubernetes
+
+test-real: ## Run the tests on real LVM, XFS and GlusterFS (root; a lab of virtual nodes); sets itself up
+	@tests/setup real
+	$(CARGO) test --locked --test real
+
+check: ## Format, lints, documentation, dependencies, generated files
+	@tests/setup
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+	tests/deny check bans licenses sources
+	@$(CARGO) run --quiet --locked -- crds | diff -u crds/bricklayer.yaml - || \
+	  { echo 'crds/bricklayer.yaml is stale: run `make generate`' >&2; exit 1; }
+
+advisories: ## Ask the advisory database about the dependencies (needs the network)
+	tests/deny check advisories
+
+generate: ## Write crds/ again from the code
+	@mkdir -p target
+	$(CARGO) run --quiet --locked -- crds >target/crds.yaml
+	mv target/crds.yaml crds/bricklayer.yaml
+
+bench: ## Measure, and write docs/benchmarks.md and target/bench/
+	tests/bench/run
+
+lab-up: ## Start a lab of real storage nodes in LAB (root)
+	@tests/setup real
+	tests/lab/up $(LAB)
+
+lab-down: ## End the lab in LAB and remove it
+	tests/lab/down $(LAB)
