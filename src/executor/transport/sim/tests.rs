@@ -1,6 +1,6 @@
 //! Tests of the simulated nodes: their answers, and what survives.
 
-use std::{sync::Arc, time::Duration};
+use std::{io::BufRead, sync::Arc, time::Duration};
 
 use super::*;
 use crate::executor::{
@@ -247,6 +247,41 @@ async fn a_torn_line_is_a_command_that_nobody_heard_of() {
     std::fs::write(directory.path().join("journal-2.jsonl"), "{\n{}\n").unwrap();
     let error = Sim::open(SimOptions::new(directory.path())).err().unwrap();
     assert!(matches!(error, SimError::Corrupt { line: 1, .. }), "{error}");
+}
+
+/// The test starts itself once more; that process makes directories until it is killed.
+#[tokio::test]
+async fn a_killed_process_loses_nothing_that_it_has_told() {
+    const CHILD: &str = "SIM_TEST_TO_BE_KILLED";
+    if let Ok(directory) = std::env::var(CHILD) {
+        let sim = Sim::open(SimOptions::new(directory)).unwrap();
+        for number in 0.. {
+            assert!(words(&sim, "n1", &format!("mkdir -p /mnt/d{number}")).await.ok());
+            println!("made {number}");
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let name = "executor::transport::sim::tests::a_killed_process_loses_nothing_that_it_has_told";
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(CHILD, directory.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut told = 0;
+    for line in lines {
+        let number = line.rsplit_once("made ").and_then(|(_, number)| number.parse::<usize>().ok());
+        told = told.max(number.map_or(0, |number| number + 1));
+        // What it tells after that is read as well, up to its end.
+        if told == 200 {
+            child.kill().unwrap();
+        }
+    }
+    child.wait().unwrap();
+    assert!(told >= 200, "{told}");
+    let made = open(&directory).snapshot().hosts["n1"].directories.len();
+    assert!(made == told || made == told + 1, "{made} made, {told} told");
 }
 
 #[tokio::test]
