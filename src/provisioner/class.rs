@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::resources::{Durability, DurabilityType};
+use crate::units::check_option;
 
 /// The parameters of a class.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +33,12 @@ pub fn read(parameters: &BTreeMap<String, String>) -> Result<ClassParameters, St
         match key.as_str() {
             "volumetype" => class.durability = durability(value)?,
             "clusters" => class.clusters = list(value),
-            "volumeoptions" => class.options = list(value),
+            "volumeoptions" => {
+                class.options = list(value);
+                for option in &class.options {
+                    check_option(option).map_err(|error| format!("StorageClass parameter {key}: {error}"))?;
+                }
+            }
             _ => {
                 let known: Vec<String> = KEYS.iter().map(|(key, what)| format!("{key} ({what})")).collect();
                 return Err(format!(
@@ -83,5 +89,6 @@ mod tests {
             let text = read(&parameters(&[(key, value)])).unwrap_err();
             assert!(text.contains(key) && text.contains("replicate:3"), "{text}");
         }
+        assert!(read(&parameters(&[("volumeoptions", "a.b --log-file=/x")])).is_err());
     }
 }

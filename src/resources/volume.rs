@@ -58,9 +58,10 @@ pub struct GlusterVolumeSpec {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 100))]
     pub snapshot_factor: f64,
-    /// Options for `gluster volume set`, each written as `key value`.
+    /// Options for `gluster volume set`, each written as `key value`. A value does not begin with two
+    /// dashes: the gluster command would take it for an option of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 128), inner(length(max = 4096)))]
+    #[schemars(length(max = 128), inner(length(max = 4096), regex(pattern = crate::units::OPTION_PATTERN)))]
     pub options: Vec<String>,
     /// The group that owns the bricks; 0 leaves them to root.
     #[serde(default)]

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod config;
 mod lease;
+pub mod metrics;
 pub mod operator;
 mod probes;
 pub mod standalone;
@@ -22,6 +23,7 @@ use crate::executor::transport::sim::{Sim, SimOptions};
 use crate::intent::Intent;
 use crate::store::{Caches, Store};
 use crate::units::Bytes;
+use metrics::Figures;
 
 /// Where simulated nodes are kept, and what they are like.
 #[derive(Clone, Debug, clap::Args)]
@@ -44,6 +46,8 @@ pub struct Works {
     pub store: Store,
     /// What was last seen.
     pub caches: Caches,
+    /// Figures for whoever asks.
+    pub figures: Figures,
     /// The controllers. They end only when the process does; whoever sees them end should end too.
     pub controllers: JoinHandle<()>,
 }
@@ -56,15 +60,38 @@ impl Works {
         let caches = Caches::start(&store).await;
         let (placing, work) = Placing::start(store.clone(), caches.clone());
         tokio::spawn(work);
+        let figures = Figures::new(caches.clone());
+        let auditor = Transports::new(store.clone(), caches.clone(), sim.clone());
+        tokio::spawn(audit_now_and_then(store.clone(), auditor, figures.clone()));
         let transports = Transports::new(store.clone(), caches.clone(), sim);
         let context = Context::new(store.clone(), caches.clone(), transports, placing, look_every);
         let controllers = tokio::spawn(controllers::run(Arc::new(context)));
-        Self { store, caches, controllers }
+        Self { store, caches, figures, controllers }
     }
 
     /// The way to ask for something.
     pub fn intent(&self) -> Intent {
         Intent::new(self.store.clone(), self.caches.clone())
+    }
+}
+
+/// How often objects and nodes are compared.
+const AUDIT_EVERY: Duration = Duration::from_secs(600);
+
+/// Compares objects and nodes for as long as the process runs, and tells what does not agree. It
+/// mends nothing: what nobody can explain is for a person to look at.
+async fn audit_now_and_then(store: Store, transports: Transports, figures: Figures) {
+    loop {
+        tokio::time::sleep(AUDIT_EVERY).await;
+        match controllers::audit::audit(&store, &transports).await {
+            Ok(judged) => {
+                figures.audited(judged.wrong.len());
+                for wrong in judged.wrong.iter().take(100) {
+                    tracing::warn!(wrong, "objects and nodes do not agree");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the audit could not be done"),
+        }
     }
 }
 

@@ -63,6 +63,7 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
     let works = Works::start(client, sim, Duration::from_secs(args.look_every)).await;
     let provisioner = Provisioner::start(works.intent(), identity).await;
     let provisioner = tokio::spawn(provisioner.run());
+    readiness.show(works.figures.clone());
     println!("bricklayer operator works: probes on http://{}", readiness.address());
     tokio::select! {
         () = candidate.hold() => anyhow::bail!("the lease was lost; another replica goes on"),

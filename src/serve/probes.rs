@@ -1,17 +1,21 @@
-//! Probes: whether the process runs and whether it serves.
+//! Probes and figures: whether the process runs, whether it serves, and what it works on.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 use axum::Router;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+
+use super::metrics::Figures;
 
 /// Whether the process is ready, and where it says so.
 pub struct Readiness {
     ready: Arc<AtomicBool>,
+    figures: Arc<OnceLock<Figures>>,
     address: SocketAddr,
 }
 
@@ -21,13 +25,19 @@ impl Readiness {
         self.ready.store(true, Ordering::Relaxed);
     }
 
+    /// From now on /metrics has figures.
+    pub fn show(&self, figures: Figures) {
+        // Set once: a second call changes nothing, the first figures stay right.
+        let _ = self.figures.set(figures);
+    }
+
     /// Where the probes are served.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 }
 
-/// Serves /healthz and /readyz as a task.
+/// Serves /healthz, /readyz and /metrics as a task.
 pub async fn serve(listen: &str) -> anyhow::Result<Readiness> {
     let listener = tokio::net::TcpListener::bind(listen).await;
     let listener =
@@ -42,11 +52,28 @@ pub async fn serve(listen: &str) -> anyhow::Result<Readiness> {
             (StatusCode::SERVICE_UNAVAILABLE, "not yet\n")
         }
     };
-    let router = Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(readyz));
+    let figures = Arc::new(OnceLock::<Figures>::new());
+    let shown = figures.clone();
+    let metrics = move || async move { metrics(shown.get()) };
+    let router = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "the probes ended");
         }
     });
-    Ok(Readiness { ready, address })
+    Ok(Readiness { ready, figures, address })
+}
+
+fn metrics(figures: Option<&Figures>) -> Response {
+    match figures.map(Figures::text) {
+        Some(Ok(text)) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(axum::http::header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Some(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "this replica waits for the lease\n").into_response(),
+    }
 }

@@ -24,6 +24,9 @@ pub struct ServeArgs {
     /// Heketi's configuration file (heketi.json); its HEKETI_* variables are read too
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Where /healthz, /readyz and /metrics are served; nowhere when it is left out
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub probes: Option<String>,
     /// Let everybody do everything, whatever the configuration says about keys
     #[arg(long)]
     pub disable_auth: bool,
@@ -54,6 +57,11 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind(&address).await;
     let listener =
         listener.with_context(|| format!("cannot listen on {address}: is the port taken? Try --listen"))?;
+    if let Some(probes) = &args.probes {
+        let readiness = super::probes::serve(probes).await?;
+        readiness.show(works.figures.clone());
+        readiness.set_ready();
+    }
     let kind = if simulated { " with SIMULATED nodes" } else { "" };
     println!("bricklayer{kind} listens on http://{}", listener.local_addr()?);
     tokio::select! {

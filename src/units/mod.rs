@@ -6,7 +6,7 @@ mod size;
 
 pub use id::{Id, ParseIdError};
 pub use names::{
-    NameError, brick_path, check_device_path, check_hostname, check_volume_name, device_node, lv_name,
-    mount_point, pool_name, vg_name,
+    NameError, OPTION_PATTERN, brick_path, check_device_path, check_hostname, check_option,
+    check_volume_name, device_node, lv_name, mount_point, pool_name, vg_name,
 };
 pub use size::{Bytes, GIB, KIB, MIB, ParseSizeError};

@@ -14,10 +14,17 @@ pub enum NameError {
     /// Not an IPv4 or IPv6 address or DNS name.
     #[error("{0:?} is not a host name or address")]
     Host(String),
+    /// Not a volume option.
+    #[error("{0:?} is not a volume option: write `key value`; a value does not begin with `--`")]
+    Option(String),
     /// Not the absolute path of a device.
     #[error("{0:?} is not a device path: it starts with '/' and has letters, digits and '_.:/-' only")]
     Device(String),
 }
+
+/// A volume option as `key value`. A value that begins with two dashes would be an option of the
+/// gluster command itself, such as a path for it to log to.
+pub const OPTION_PATTERN: &str = r"^[A-Za-z0-9][A-Za-z0-9._-]*[ \t]+(-?[^- \t\r\n][^\r\n]*|-)$";
 
 /// Longest GlusterFS volume name we make. glusterd keeps a directory per volume and logs named
 /// after it, and a file name holds 255 bytes.
@@ -60,6 +67,17 @@ pub fn check_volume_name(name: &str) -> Result<(), NameError> {
         return Err(NameError::Volume(name.chars().take(64).collect()));
     }
     Ok(())
+}
+
+/// Checks a volume option against [`OPTION_PATTERN`].
+pub fn check_option(option: &str) -> Result<(), NameError> {
+    let refused = || NameError::Option(option.chars().take(64).collect());
+    let (key, value) = option.split_once([' ', '\t']).ok_or_else(refused)?;
+    let value = value.trim_start_matches([' ', '\t']);
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    let good_key = key.bytes().all(plain) && key.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    let good_value = !value.is_empty() && !value.starts_with("--") && !value.contains(['\r', '\n']);
+    if good_key && good_value { Ok(()) } else { Err(refused()) }
 }
 
 /// Checks a host name: an IPv4 or IPv6 address, or DNS labels of 63 characters at most, 255 in all.
@@ -109,6 +127,16 @@ mod tests {
     fn an_option_is_no_volume_name() {
         assert!(check_volume_name("-rf").is_err());
         assert!(check_volume_name("vol-1_A").is_ok());
+    }
+
+    #[test]
+    fn an_option_of_the_command_is_no_option_of_a_volume() {
+        for option in ["performance.cache-size 256MB", "group metadata-cache", "a.b -1", "auth.allow *"] {
+            assert_eq!(check_option(option), Ok(()), "{option}");
+        }
+        for option in ["--log-file=/x y", "a.b --log-file=/x", "a.b", "a.b ", "", "a\nb c", "a.b c\nd"] {
+            assert!(check_option(option).is_err(), "{option:?}");
+        }
     }
 
     #[test]

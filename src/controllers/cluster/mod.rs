@@ -10,7 +10,8 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::{Context, PassError, adopt, placing::transport_name, release};
 use crate::resources::{
-    ClusterCapacity, ClusterCounts, GlusterCluster, GlusterVolume, READY, condition_is, id_of, set_condition,
+    ClusterCapacity, ClusterCounts, FAILED, GlusterCluster, GlusterNode, GlusterVolume, READY, condition_is,
+    id_of, set_condition,
 };
 use crate::store::Caches;
 use crate::units::Bytes;
@@ -37,7 +38,9 @@ pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterCluster>> +
 /// One pass over a cluster.
 pub async fn pass(cluster: Arc<GlusterCluster>, context: Arc<Context>) -> Result<Action, PassError> {
     let name = cluster.name_any();
-    let nodes = context.caches.nodes.list().into_iter().filter(|node| node.spec.cluster == name).count();
+    // What was given up is only kept to be read about.
+    let counts = |node: &GlusterNode| node.spec.cluster == name && !condition_is(node.conditions(), FAILED);
+    let nodes = context.caches.nodes.list().iter().filter(|node| counts(node)).count();
     let volumes = context.caches.volumes.list();
     let volumes: Vec<_> = volumes.iter().filter(|volume| placed_in(volume) == Some(name.as_str())).collect();
     if cluster.metadata.deletion_timestamp.is_some() {

@@ -130,7 +130,11 @@ impl Reach {
 
 async fn make_brick(reach: &Reach, volume: &GlusterVolume, placed: &PlacedBrick) -> Result<(), RunError> {
     let host = reach.manage_host(placed.node)?;
-    let wanted = brick::Brick {
+    run(reach.transport.as_ref(), host, &brick::create(&wanted(volume, placed), &reach.fstab)).await.map(drop)
+}
+
+fn wanted(volume: &GlusterVolume, placed: &PlacedBrick) -> brick::Brick {
+    brick::Brick {
         id: placed.id,
         device: placed.device,
         volume: id_of(volume),
@@ -138,8 +142,12 @@ async fn make_brick(reach: &Reach, volume: &GlusterVolume, placed: &PlacedBrick)
         pool_size: placed.pool_size,
         pool_metadata: placed.pool_metadata,
         gid: volume.spec.gid,
-    };
-    run(reach.transport.as_ref(), host, &brick::create(&wanted, &reach.fstab)).await.map(drop)
+    }
+}
+
+async fn renew_brick(reach: &Reach, volume: &GlusterVolume, placed: &PlacedBrick) -> Result<(), RunError> {
+    let host = reach.manage_host(placed.node)?;
+    run(reach.transport.as_ref(), host, &brick::renew(&wanted(volume, placed))).await.map(drop)
 }
 
 async fn make_gluster_volume(
@@ -172,6 +180,12 @@ async fn make_gluster_volume(
     let batch = Batch::new(steps.into_iter().map(Step::always), GLUSTER_DEADLINE).locked("gluster");
     match run(reach.transport.as_ref(), &host, &batch).await {
         Ok(_) => Ok(Made::Ready),
+        // glusterd has marked the bricks for a create that it then did not do: they are empty still.
+        Err(error) if is_marked(&error) => {
+            let renewed = join_all(placement.active().map(|placed| renew_brick(reach, volume, placed))).await;
+            renewed.into_iter().collect::<Result<Vec<()>, RunError>>()?;
+            Err(error.into())
+        }
         Err(error @ RunError::Refused { .. }) if !is_busy(&error) => Ok(Made::Refused(error)),
         Err(error) => Err(error.into()),
     }
@@ -288,8 +302,16 @@ fn is_unknown(error: &RunError) -> bool {
     )
 }
 
-/// Whether glusterd only said that something else is going on.
+/// Whether a brick carries the mark of a volume that was never made.
+fn is_marked(error: &RunError) -> bool {
+    matches!(error, RunError::Refused { stderr, .. } if stderr.contains("already part of a volume"))
+}
+
+/// Whether glusterd only said that something else is going on, or that a node is away: the next pass
+/// finds out which, and places the volume elsewhere if the node stays away.
 fn is_busy(error: &RunError) -> bool {
     let RunError::Refused { stderr, .. } = error else { return false };
-    ["Another transaction", "Locking failed", "is in progress"].iter().any(|text| stderr.contains(text))
+    ["Another transaction", "Locking failed", "is in progress", "not connected", "Peer in Cluster"]
+        .iter()
+        .any(|text| stderr.contains(text))
 }

@@ -1,0 +1,102 @@
+//! Figures for Prometheus, taken from the caches when somebody asks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use kube::ResourceExt;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::resources::{READY, condition_is};
+use crate::store::Caches;
+
+/// What the figures are made from. Cheap to clone.
+#[derive(Clone)]
+pub struct Figures {
+    caches: Caches,
+    audit: Arc<AtomicI64>,
+}
+
+#[derive(Clone, Debug, Default, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByCluster {
+    cluster: String,
+    transport: String,
+}
+
+#[derive(Clone, Debug, Default, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByReadiness {
+    ready: String,
+}
+
+#[derive(Clone, Debug, Default, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Build {
+    version: String,
+}
+
+impl Figures {
+    /// Figures of what these caches show.
+    pub fn new(caches: Caches) -> Self {
+        Self { caches, audit: Arc::new(AtomicI64::new(-1)) }
+    }
+
+    /// Remembers how many faults the last audit has found.
+    pub fn audited(&self, wrong: usize) {
+        self.audit.store(i64::try_from(wrong).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// All figures in the text format. An error is one of the formatter and never happens with a
+    /// string to write to.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut registry = Registry::with_prefix("bricklayer");
+        let build = Family::<Build, Gauge>::default();
+        build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION").into() }).set(1);
+        registry.register("build_info", "The version that runs", build);
+        let (simulated, free) =
+            (Family::<ByCluster, Gauge>::default(), Family::<ByCluster, Gauge>::default());
+        for cluster in self.caches.clusters.list() {
+            let status = cluster.status.clone().unwrap_or_default();
+            let transport = status.transport.unwrap_or_default();
+            let labels = ByCluster { cluster: cluster.name_any(), transport };
+            let is_simulated = cluster.spec.transport.simulated.is_some();
+            simulated.get_or_create(&labels).set(i64::from(is_simulated));
+            let bytes = status.capacity.unwrap_or_default().free.0;
+            free.get_or_create(&labels).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+        registry.register(
+            "cluster_simulated",
+            "1 if the nodes are SIMULATED and nothing is stored",
+            simulated,
+        );
+        registry.register("cluster_free_bytes", "Space left for bricks", free);
+        let counted = |all: Vec<bool>| {
+            let family = Family::<ByReadiness, Gauge>::default();
+            for ready in [true, false] {
+                let count = all.iter().filter(|is| **is == ready).count();
+                let labels = ByReadiness { ready: ready.to_string() };
+                family.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+            family
+        };
+        let nodes = self.caches.nodes.list();
+        let nodes = counted(nodes.iter().map(|node| condition_is(node.conditions(), READY)).collect());
+        registry.register("nodes", "Storage nodes", nodes);
+        let devices = self.caches.devices.list();
+        let devices =
+            counted(devices.iter().map(|device| condition_is(device.conditions(), READY)).collect());
+        registry.register("devices", "Devices for bricks", devices);
+        let volumes = self.caches.volumes.list();
+        let volumes =
+            counted(volumes.iter().map(|volume| condition_is(volume.conditions(), READY)).collect());
+        registry.register("volumes", "Volumes", volumes);
+        let audit = Gauge::<i64>::default();
+        audit.set(self.audit.load(Ordering::Relaxed));
+        let help = "Faults that the last audit has found between objects and nodes; -1 before the first one";
+        registry.register("audit_faults", help, audit);
+        let mut text = String::new();
+        encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
