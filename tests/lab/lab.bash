@@ -99,13 +99,15 @@ lab_node_boot() {
 lab_node_wait() {
   local cause="node $1 does not answer (ssh, then gluster pool list)"
   if lab_wait_until 120 lab_node_settled "$1"; then
-    lab_node_gone "$1" || return 0
+    lab_node_ended "$1" || return 0
     cause="node $1 has ended"
   fi
   { echo "$cause; its console ends:"; tail -15 "log/node$1"; cat log/watchdog; } >&2
   return 1
 }
-lab_node_settled() { lab_node_gone "$1" || lab_node_answers "$1"; }
+lab_node_settled() { lab_node_ended "$1" || lab_node_answers "$1"; }
+# Asked by pid: a node that was only just started is not in the namespace yet.
+lab_node_ended() { [[ ! -f pids/node$1 ]] || ! kill -0 "$(cat "pids/node$1")" 2>/dev/null; }
 
 # Power off without warning. The whole group at once: with only the main process killed, UML's
 # traced guest processes would be let go and run natively on this machine.
