@@ -163,3 +163,39 @@ fn is_word(text: &str) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subdomains() {
+        for name in ["a", "a-b.c-d", "0", "vol-1", &"x".repeat(253)] {
+            assert!(is_subdomain(name), "{name}");
+        }
+        for name in ["", "A", "a_b", "-a", "a-", "a..b", ".a", "a.", "a b", "\u{e4}", &"x".repeat(254)] {
+            assert!(!is_subdomain(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn qualified_names_and_label_values() {
+        for key in ["a", "A_b.c-D", "example.com/k", "a/B"] {
+            assert_eq!(qualified_name_fault(key), None, "{key}");
+        }
+        for key in ["", "/a", "a/", "A/b", "a/b/c", "-a", "a-", "a b", &"x".repeat(64)] {
+            assert!(qualified_name_fault(key).is_some(), "{key}");
+        }
+        for (value, good) in [("", true), ("a", true), ("A.b_c-d", true), ("-a", false), ("a ", false)] {
+            assert_eq!(label_value_fault(value).is_none(), good, "{value}");
+        }
+    }
+
+    #[test]
+    fn generated_names_are_short_enough_and_differ() {
+        let long = generated_name(&"x".repeat(80), 12345);
+        assert_eq!(long.len(), 63);
+        assert!(is_subdomain(&long));
+        assert_ne!(generated_name("a-", 1), generated_name("a-", 2));
+    }
+}

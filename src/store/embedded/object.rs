@@ -215,3 +215,59 @@ fn put<T: serde::Serialize + ?Sized>(into: &mut Vec<u8>, value: &T) {
         into.extend_from_slice(b"null");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::kind::Kinds;
+    use super::*;
+
+    fn stored(object: Value, version: u64) -> Stored {
+        let kinds = Kinds::new(&[]).unwrap();
+        let kind = kinds.find("", "v1", "configmaps").unwrap();
+        Draft::new(kind, serde_json::from_value(object).unwrap(), None).seal(version)
+    }
+
+    fn parsed(object: &Stored) -> Value {
+        serde_json::from_slice(&object.bytes).unwrap()
+    }
+
+    #[test]
+    fn the_version_is_set_without_parsing() {
+        let object =
+            json!({ "metadata": { "name": "a", "labels": { "k": "v", "b": "" } }, "data": { "x": "y" } });
+        let nine = stored(object, 9);
+        let mut expected = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "data": { "x": "y" },
+            "metadata": { "resourceVersion": "9", "name": "a", "labels": { "k": "v", "b": "" } },
+        });
+        assert_eq!(parsed(&nine), expected);
+        let ten = nine.with_version(10);
+        expected["metadata"]["resourceVersion"] = json!("10");
+        assert_eq!(parsed(&ten), expected);
+        assert_eq!(parsed(&ten.with_version(1)), parsed(&nine.with_version(1)));
+        for (object, version) in [(&nine, "9"), (&ten, "10")] {
+            let metadata: Value = serde_json::from_slice(object.metadata()).unwrap();
+            assert_eq!(metadata["resourceVersion"], json!(version));
+            assert_eq!(metadata["name"], json!("a"));
+        }
+        assert_eq!((nine.label("k"), nine.label("b"), nine.label("c")), (Some("v"), Some(""), None));
+    }
+
+    #[test]
+    fn empty_metadata_stays_valid_json() {
+        let object = stored(json!({}), 3);
+        assert_eq!(parsed(&object)["metadata"], json!({ "resourceVersion": "3" }));
+    }
+
+    #[test]
+    fn a_round_trip_keeps_the_rest() {
+        let text = br#"{"apiVersion":"v1","kind":"X","metadata":null,"spec":{"a":[1,2.5,"x",null]},"":1}"#;
+        let object = Object::parse(text).unwrap();
+        assert_eq!(object.metadata, ObjectMeta::default());
+        assert_eq!(Value::Object(object.rest), json!({ "spec": { "a": [1, 2.5, "x", null] } }));
+        assert!(Object::parse(b"[]").is_err());
+        assert!(Object::parse(br#"{"metadata":{"labels":7}}"#).is_err());
+    }
+}

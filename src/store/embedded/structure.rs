@@ -344,3 +344,109 @@ fn type_of(value: &Value) -> &'static str {
         Value::Object(_) => "object",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The value after normalizing, and what was dropped.
+    fn normalized(schema: Value, mut value: Value) -> (Value, Vec<String>) {
+        let mut dropped = Vec::new();
+        Node::new(&schema).normalize(&mut value, "spec", &mut dropped);
+        (value, dropped)
+    }
+
+    #[test]
+    fn unknown_fields_go_at_every_depth() {
+        let inner = json!({ "type": "object", "properties": { "a": { "type": "string" } } });
+        let schema = json!({ "type": "object", "properties": {
+            "one": inner.clone(), "list": { "type": "array", "items": inner.clone() },
+            "map": { "type": "object", "additionalProperties": inner },
+        } });
+        let thing = json!({ "a": "x", "b": "y" });
+        let value = json!({ "one": thing, "list": [thing], "map": { "k": thing }, "other": 1 });
+        let (after, dropped) = normalized(schema, value);
+        let kept = json!({ "a": "x" });
+        assert_eq!(after, json!({ "one": kept, "list": [kept], "map": { "k": kept } }));
+        assert_eq!(dropped, ["spec.other", "spec.list[0].b", "spec.map.k.b", "spec.one.b"]);
+    }
+
+    #[test]
+    fn what_is_to_be_preserved_is() {
+        let free = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+            "properties": { "a": { "type": "object", "properties": {} } } });
+        let (after, dropped) = normalized(free, json!({ "b": { "c": 1 }, "a": { "x": 1 } }));
+        assert_eq!(after, json!({ "b": { "c": 1 }, "a": {} }));
+        assert_eq!(dropped, ["spec.a.x"]);
+        let any = json!({ "type": "object", "additionalProperties": true });
+        assert_eq!(normalized(any, json!({ "b": 1 })).0, json!({ "b": 1 }));
+    }
+
+    #[test]
+    fn defaults_fill_in_what_is_absent_or_cannot_be_null() {
+        let schema = json!({ "type": "object", "properties": {
+            "a": { "type": "string", "default": "x" },
+            "b": { "type": "string", "default": "y", "nullable": true },
+            "c": { "type": "string" },
+            "d": { "type": "object", "default": {}, "properties": { "e": { "type": "integer", "default": 1 } } },
+        } });
+        let filled = json!({ "a": "x", "b": "y", "d": { "e": 1 } });
+        assert_eq!(normalized(schema.clone(), json!({})).0, filled);
+        let nulls = json!({ "a": null, "b": null, "c": null, "d": { "e": 2 } });
+        assert_eq!(normalized(schema, nulls).0, json!({ "a": "x", "b": null, "d": { "e": 2 } }));
+    }
+
+    fn fields(schema: Value, value: Value) -> Vec<String> {
+        let validator =
+            jsonschema::options().with_draft(jsonschema::Draft::Draft4).build(&as_draft4(&schema)).unwrap();
+        faults(&validator, &value, "spec")
+            .into_iter()
+            .map(|c| format!("{}: {}", c.field, c.message))
+            .collect()
+    }
+
+    #[test]
+    fn nullable_and_int_or_string() {
+        let schema = json!({ "type": "object", "properties": {
+            "n": { "type": "string", "nullable": true }, "e": { "enum": ["a"], "nullable": true },
+            "q": { "x-kubernetes-int-or-string": true },
+        } });
+        assert_eq!(fields(schema.clone(), json!({ "n": null, "e": null, "q": 3 })), Vec::<String>::new());
+        assert_eq!(fields(schema.clone(), json!({ "q": "3Gi" })), Vec::<String>::new());
+        let wrong = fields(schema, json!({ "q": true }));
+        assert_eq!(
+            wrong,
+            ["spec.q: Invalid value: \"boolean\": spec.q in body must be of type integer: \"boolean\""]
+        );
+    }
+
+    #[test]
+    fn exclusive_bounds_are_flags_as_in_draft_4() {
+        let schema = json!({ "type": "integer", "minimum": 3, "exclusiveMinimum": true });
+        assert_eq!(fields(schema.clone(), json!(4)), Vec::<String>::new());
+        assert_eq!(fields(schema, json!(3)).len(), 1);
+    }
+
+    #[test]
+    fn fields_may_be_named_like_keywords() {
+        let schema = json!({ "type": "object", "properties": {
+            "default": { "type": "integer" }, "properties": { "type": "string" }, "enum": { "type": "string" },
+        }, "required": ["default"] });
+        let good = json!({ "default": 1, "properties": "p", "enum": "e" });
+        assert_eq!(fields(schema.clone(), good), Vec::<String>::new());
+        assert_eq!(fields(schema, json!({ "enum": "e" })), ["spec.default: Required value"]);
+    }
+
+    #[test]
+    fn duplicates_in_maps_of_lists() {
+        let list = json!({ "type": "array", "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["a", "b"], "items": { "type": "object",
+                "properties": { "a": {}, "b": {}, "c": {} } } });
+        let schema = json!({ "type": "object", "additionalProperties": list });
+        let value = json!({ "k": [{ "a": 1, "b": 1 }, { "a": 1, "b": 2 }, { "a": 1, "b": 1, "c": 5 }] });
+        let mut causes = Vec::new();
+        Node::new(&schema).duplicates(&value, "spec", &mut causes);
+        let found: Vec<&str> = causes.iter().map(|c| c.field.as_str()).collect();
+        assert_eq!(found, ["spec.k[2]"]);
+    }
+}

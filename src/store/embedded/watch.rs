@@ -114,6 +114,15 @@ impl Watch {
             return Some(chunk);
         }
         loop {
+            // Looked at first: on a busy store the changes below are always ready.
+            let now = Instant::now();
+            if now >= self.deadline {
+                self.over = true;
+                return self.bookmarks.then(|| self.bookmark(false));
+            }
+            if self.bookmarks && now >= self.next_bookmark {
+                return Some(self.bookmark(false));
+            }
             self.head.borrow_and_update();
             if let Some(chunk) = self.read_log() {
                 return Some(chunk);
@@ -125,11 +134,8 @@ impl Watch {
                         return None; // the store is shut down
                     }
                 }
-                () = sleep_until(self.deadline) => {
-                    self.over = true;
-                    return self.bookmarks.then(|| self.bookmark(false));
-                }
-                () = sleep_until(self.next_bookmark), if self.bookmarks => return Some(self.bookmark(false)),
+                () = sleep_until(self.deadline) => {}
+                () = sleep_until(self.next_bookmark), if self.bookmarks => {}
             }
         }
     }

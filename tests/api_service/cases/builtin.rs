@@ -29,7 +29,7 @@ pub fn cases() -> Vec<Case> {
         the_same_name_in_two_namespaces,
         typed_kinds_are_pruned,
     ];
-    cases.extend(cases![embedded only: namespaces_are_a_fixed_set]);
+    cases.extend(cases![embedded only: namespaces_are_a_fixed_set, a_put_never_creates]);
     cases
 }
 
@@ -249,4 +249,11 @@ async fn namespaces_are_a_fixed_set(c: Context) {
     let namespace: Namespace = serde_json::from_value(object).unwrap();
     refused(api.create(&PostParams::default(), &namespace).await, 403, "Forbidden");
     refused(api.delete("default", &DeleteParams::default()).await, 403, "Forbidden");
+}
+
+/// Kubernetes creates leases and events by PUT; here create is create.
+async fn a_put_never_creates(c: Context) {
+    let api: Api<Lease> = Api::namespaced(c.client.clone(), "default");
+    let none = lease(&c, "none", json!({}));
+    refused(api.replace(&c.name("none"), &PostParams::default(), &none).await, 404, "NotFound");
 }

@@ -236,8 +236,11 @@ async fn history(steps: Vec<Step>) {
             watches.push(request(&store, "GET", &path, "application/json", None).await.into_body());
         }
         for step in now {
+            let (before, head) = (model.clone(), store.shared.image.read().head());
             let expected = expect(&mut model, step);
             assert_eq!(perform(&store, step).await, expected, "{step:?} in {steps:?}");
+            let raised = store.shared.image.read().head() - head;
+            assert_eq!(raised, u64::from(model != before), "versions for {step:?} in {steps:?}");
         }
         let (_, list) = send(&store, "GET", THINGS, None).await;
         let shown: Model = list["items"].as_array().unwrap().iter().map(modelled).collect();
@@ -262,7 +265,7 @@ async fn history(steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn histories_follow_the_model(steps in prop::collection::vec(step(), 1..40)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -132,3 +132,37 @@ async fn many_watches_see_every_change_once_and_in_order() {
         assert_eq!(seen, (version(&a) + 1..=head).collect::<Vec<_>>());
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_of_a_busy_store_ends_in_time_and_gets_its_bookmarks() {
+    let place = Place::new();
+    let store = small(&place, 1000, usize::MAX);
+    let (_, a) = send(&store, "POST", THINGS, Some(&thing("a", 1))).await;
+    let busy = tokio::spawn({
+        let store = store.clone();
+        async move {
+            for n in 0.. {
+                let body = json!({ "metadata": { "annotations": { "n": n.to_string() } } });
+                send(&store, "PATCH", &format!("{THINGS}/a"), Some(&body)).await;
+            }
+        }
+    });
+    let watches = ["", "no=match"].map(|selector| {
+        let path = format!(
+            "{THINGS}?watch=true&allowWatchBookmarks=true&timeoutSeconds=1&resourceVersion={}&labelSelector={selector}",
+            version(&a)
+        );
+        let store = store.clone();
+        tokio::time::timeout(Duration::from_secs(20), async move { watch(&store, &path).await })
+    });
+    for events in futures::future::join_all(watches).await {
+        let events = events.expect("the watch ends");
+        let bookmarks = events.iter().filter(|e| e["type"] == "BOOKMARK").count();
+        assert!(bookmarks >= 3, "{bookmarks} bookmarks in {} events", events.len());
+        assert_eq!(events[events.len() - 1]["type"], "BOOKMARK");
+        let versions: Vec<u64> = events.iter().map(|e| version(&e["object"])).collect();
+        assert!(versions.is_sorted(), "{versions:?}");
+    }
+    busy.abort();
+    store.shutdown().await;
+}
