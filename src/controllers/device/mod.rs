@@ -150,17 +150,8 @@ async fn look(
         });
     }
     // LVM knows a disk by one name and the user may have given another: ask it about the user's.
-    let batch = Batch::one(lvm::pv_of(path), LOOK_DEADLINE);
-    let reply = transport.run(host, &batch).await.map_err(RunError::from)?;
-    let here =
-        reply.outputs.first().filter(|output| output.ok()).and_then(|output| lvm::parse_pvs(output).ok());
-    let here = here.and_then(|rows| rows.into_iter().next());
-    if let Some(pv) = here {
-        let owner = context.caches.devices.find(|other| {
-            other.status.as_ref().and_then(|status| status.pv_uuid.as_ref()) == Some(&pv.pv_uuid)
-                && id_of(other) != id_of(device)
-        });
-        let owner = owner.map(|other| other.name_any());
+    if let Some(pv) = pv_at(transport, host, path).await? {
+        let owner = owner_of(context, device, &pv.pv_uuid).map(|other| other.name_any());
         return Ok(Seen { group, foreign_pv: Some(pv), owner, ..Seen::default() });
     }
     let probe = transport
@@ -231,19 +222,69 @@ async fn remove(context: &Context, device: &GlusterDevice) -> Result<Action, Pas
     let touched = condition_is(device.conditions(), ACCEPTED);
     if touched && let Some(node) = context.caches.nodes.get(&device.spec.node) {
         let transport = context.transports.of(&*context.cluster(&node.spec.cluster)?).await?;
-        let host = node.spec.manage_host();
-        let cleared = async {
-            let (pvs, _, _) = look_at_lvm(transport.as_ref(), host).await?;
-            // The path may have changed since: LVM tells which disk has the volume group now.
-            let Some(own) = pvs.iter().find(|pv| pv.vg_name == vg_name(id)) else { return Ok(()) };
-            let batch = lvm::remove_device(id, &own.pv_name).locked(format!("device-{id}"));
-            run(transport.as_ref(), host, &batch).await.map(drop)
-        };
+        let cleared = clear(context, transport.as_ref(), node.spec.manage_host(), device);
         if let Err(error) = cleared.await {
             return blocked(context, device, format!("its removal waits: {error}")).await;
         }
     }
     release(context, device).await
+}
+
+/// Removes the volume group of a device and the mark on its disk. The path may have changed since
+/// it was prepared: LVM tells which disk it is.
+async fn clear(
+    context: &Context,
+    transport: &dyn Transport,
+    host: &str,
+    device: &GlusterDevice,
+) -> Result<(), RunError> {
+    let id = id_of(device);
+    let (pvs, _, _) = look_at_lvm(transport, host).await?;
+    let known = device.status.as_ref().and_then(|status| status.pv_uuid.as_ref());
+    let in_group = pvs.iter().find(|pv| pv.vg_name == vg_name(id));
+    // A try that was cut off has removed the group, or has not made it yet: the disk is marked still.
+    let bare = pvs.iter().find(|pv| pv.vg_name.is_empty() && Some(&pv.pv_uuid) == known).cloned();
+    let own = match in_group.cloned().or(bare) {
+        Some(own) => own,
+        None if known.is_some() => return Ok(()),
+        None => match bare_pv_at(context, transport, host, device).await? {
+            Some(found) => found,
+            None => return Ok(()),
+        },
+    };
+    let batch = lvm::remove_device(id, &own.pv_name).locked(format!("device-{id}"));
+    run(transport, host, &batch).await.map(drop)
+}
+
+/// The physical volume on the path of a device if it is in no group and no other device's.
+async fn bare_pv_at(
+    context: &Context,
+    transport: &dyn Transport,
+    host: &str,
+    device: &GlusterDevice,
+) -> Result<Option<lvm::PhysicalVolume>, RunError> {
+    let Some(found) = pv_at(transport, host, &device.spec.path).await? else { return Ok(None) };
+    let bare = found.vg_name.is_empty() && owner_of(context, device, &found.pv_uuid).is_none();
+    Ok(bare.then_some(found))
+}
+
+/// The physical volume on a disk, by whatever name the disk is given.
+async fn pv_at(
+    transport: &dyn Transport,
+    host: &str,
+    path: &str,
+) -> Result<Option<lvm::PhysicalVolume>, RunError> {
+    let reply = transport.run(host, &Batch::one(lvm::pv_of(path), LOOK_DEADLINE)).await?;
+    let rows = reply.outputs.first().filter(|output| output.ok()).map(lvm::parse_pvs);
+    Ok(rows.and_then(Result::ok).and_then(|rows| rows.into_iter().next()))
+}
+
+/// The other device that has a physical volume.
+fn owner_of(context: &Context, device: &GlusterDevice, pv_uuid: &str) -> Option<Arc<GlusterDevice>> {
+    context.caches.devices.find(|other| {
+        other.status.as_ref().and_then(|status| status.pv_uuid.as_deref()) == Some(pv_uuid)
+            && id_of(other) != id_of(device)
+    })
 }
 
 async fn blocked(context: &Context, device: &GlusterDevice, text: String) -> Result<Action, PassError> {
