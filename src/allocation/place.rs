@@ -106,7 +106,7 @@ fn open_nodes(inventory: &Inventory, request: &Request, size: Bytes) -> Vec<Open
         let shut = device.closed.is_some() || request.avoid.contains(id);
         (!shut).then(|| (inventory.free(*id, metadata), *id))
     };
-    let nodes = inventory.nodes.iter().filter(|(_, node)| node.closed.is_none());
+    let nodes = inventory.members(request.cluster).filter(|(_, node)| node.closed.is_none());
     nodes
         .map(|(id, _)| Open {
             node: *id,

@@ -149,6 +149,16 @@ fn a_refusal_names_what_excluded_each_device() {
 }
 
 #[test]
+fn nodes_of_other_clusters_are_left_alone() {
+    let mut inventory = inventory(&[vec![100], vec![100], vec![100], vec![900]]);
+    let other = Node { cluster: id(9), ..inventory.nodes[&id(4)].clone() };
+    inventory.set_node(id(4), other);
+    let bricks = place(&inventory, &request(10, 3), 0).unwrap();
+    assert!(bricks.iter().all(|brick| brick.node != id(4)), "{bricks:?}");
+    assert!(place(&inventory, &request(10, 4), 0).is_err());
+}
+
+#[test]
 fn set_counts_that_are_no_powers_of_two_are_used() {
     // Three devices of 11 GiB hold 30 GiB only as three bricks of 10 GiB.
     let inventory = inventory(&[vec![11, 11, 11]]);

@@ -1,0 +1,95 @@
+//! A client that keeps its connection and adds next to nothing to what is measured.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// One connection to a server.
+pub struct Client {
+    address: String,
+    stream: BufReader<TcpStream>,
+}
+
+/// What was answered.
+pub struct Answer {
+    pub status: u16,
+    pub location: Option<String>,
+    pub pending: bool,
+    pub body: Vec<u8>,
+}
+
+impl Client {
+    /// Connects; `None` when nobody listens.
+    pub fn connect(address: &str) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+        Some(Self { address: address.to_owned(), stream: BufReader::new(stream) })
+    }
+
+    /// Sends a request and reads its answer.
+    pub fn ask(&mut self, method: &str, path: &str, body: &str) -> Answer {
+        let host = &self.address;
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.stream.get_mut().write_all(request.as_bytes()).unwrap();
+        let line = self.line();
+        let status =
+            line.split(' ').nth(1).unwrap_or_else(|| panic!("no status in {line:?}")).parse().unwrap();
+        let mut answer = Answer { status, location: None, pending: false, body: vec![] };
+        let mut length = 0;
+        loop {
+            let line = self.line();
+            let Some((name, value)) = line.split_once(':') else { break };
+            match (name.to_ascii_lowercase().as_str(), value.trim()) {
+                ("content-length", value) => length = value.parse().unwrap(),
+                ("location", value) => answer.location = Some(value.to_owned()),
+                ("x-pending", value) => answer.pending = value == "true",
+                _ => {}
+            }
+        }
+        answer.body.resize(length, 0);
+        self.stream.read_exact(&mut answer.body).unwrap();
+        answer
+    }
+
+    /// Begins something and waits for its end; `None` when the server has too much to do.
+    pub fn job(&mut self, method: &str, path: &str, body: &str) -> Option<Answer> {
+        let begun = self.ask(method, path, body);
+        if begun.status == 429 {
+            return None;
+        }
+        assert_eq!(begun.status, 202, "{method} {path}: {}", String::from_utf8_lossy(&begun.body));
+        let queue = begun.location.unwrap();
+        loop {
+            let answer = self.ask("GET", &queue, "");
+            if !answer.pending {
+                let text = String::from_utf8_lossy(&answer.body);
+                assert!([204, 303].contains(&answer.status), "{method} {path}: {} {text}", answer.status);
+                return Some(answer);
+            }
+        }
+    }
+
+    /// Begins something and insists that it ends well.
+    pub fn done(&mut self, method: &str, path: &str, body: &str) -> Answer {
+        self.job(method, path, body).expect("a server with little to do")
+    }
+
+    /// Asks for JSON.
+    pub fn json(&mut self, path: &str) -> Value {
+        let answer = self.ask("GET", path, "");
+        assert_eq!(answer.status, 200, "{path}");
+        serde_json::from_slice(&answer.body).unwrap()
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+}

@@ -1,0 +1,36 @@
+//! The figures of `docs/benchmarks.md`, measured from outside: the release binary is a process of its own, and
+//! all is asked over REST. `tests/bench/run` starts this; the words say what to measure:
+//!
+//! - `simulated`: creates, memory and cold start with simulated nodes
+//! - `real`: a volume on real nodes, by us and by hand (needs root)
+//! - `document`: writes the document from the figures in `target/bench`
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement ends at its first surprise")]
+
+#[path = "../../tests/fixture/mod.rs"]
+mod fixture;
+
+mod document;
+mod figure;
+mod http;
+mod machine;
+mod real;
+mod simulated;
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        // The part that has to run inside the network of the lab.
+        ["create", url] => real::create_once(url),
+        _ => {
+            for word in &words {
+                match word.as_str() {
+                    "simulated" => simulated::measure(),
+                    "real" => real::measure(),
+                    "document" => document::write(),
+                    other => panic!("nothing is called {other}"),
+                }
+            }
+        }
+    }
+}
