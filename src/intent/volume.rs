@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use kube::ResourceExt;
+use serde_json::json;
+
 use super::{AskError, Decision, Intent, metadata};
 use crate::resources::{GlusterVolume, GlusterVolumeSpec, OnRefusal, PLACED, condition};
 use crate::store::StoreError;
@@ -39,10 +42,16 @@ pub async fn create(intent: &Intent, ask: VolumeAsk) -> Result<Decision<GlusterV
 }
 
 /// Writes the wish for a volume that is tried until it succeeds, and gives back what is stored: the
-/// new object, or the one that an earlier ask of the same name has made.
-pub async fn ensure(intent: &Intent, ask: VolumeAsk) -> Result<GlusterVolume, AskError> {
+/// new object, or the one that an earlier ask of the same name has made. `holder` is a finalizer of
+/// the asker: the volume is not removed before the asker takes it away.
+pub async fn ensure(
+    intent: &Intent,
+    ask: VolumeAsk,
+    holder: Option<&str>,
+) -> Result<GlusterVolume, AskError> {
     let mut object = GlusterVolume::new(&ask.object_name, ask.spec);
     object.metadata = metadata(&ask.object_name, ask.id, ask.annotations);
+    object.metadata.finalizers.get_or_insert_default().extend(holder.map(str::to_owned));
     object.spec.on_refusal = OnRefusal::Retry;
     match intent.store.create(&object).await {
         Ok(made) => Ok(made),
@@ -58,4 +67,14 @@ pub async fn ensure(intent: &Intent, ask: VolumeAsk) -> Result<GlusterVolume, As
 /// the nodes.
 pub async fn delete(intent: &Intent, object_name: &str, uid: Option<String>) -> Result<bool, AskError> {
     Ok(intent.store.delete::<GlusterVolume>(object_name, uid).await?)
+}
+
+/// Takes the asker's finalizer away, so that a volume that is to be deleted can go.
+pub async fn let_go(intent: &Intent, volume: &GlusterVolume, holder: &str) -> Result<(), AskError> {
+    let left: Vec<&String> = volume.finalizers().iter().filter(|finalizer| *finalizer != holder).collect();
+    let patch = json!({"metadata": {"resourceVersion": volume.resource_version(), "finalizers": left}});
+    match intent.store.merge::<GlusterVolume>(&volume.name_any(), &patch).await {
+        Ok(_) | Err(StoreError::NotFound(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
-use super::{AGAIN, PROVISIONER, PassError, Provisioner, class, live_volume, object_name};
+use super::{AGAIN, PROVISIONER, PassError, Provisioner, class, live_volume, object_name, persistent_volume};
 use crate::intent::volume::{self, VolumeAsk};
 use crate::resources::{
     ClaimRef, GlusterVolume, GlusterVolumeSpec, OnRefusal, PLACED, READY, Sizing, condition, condition_is,
@@ -24,6 +24,8 @@ use crate::units::{Bytes, Id};
 pub const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 /// Keeps a PersistentVolume until its volume is gone.
 pub const PV_FINALIZER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
+/// Our finalizer on the volume of a claim: it is not removed under a PersistentVolume in use.
+const HOLDER: &str = "gluster.bricklayer.dev/claimed";
 const ASKED_OF: [&str; 2] =
     ["volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner"];
 const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
@@ -66,7 +68,7 @@ pub async fn pass(
             provisioner.tell(claim.as_ref(), false, "Provisioning", text).await;
             let id = Id::from_uid(&uid);
             let ask = VolumeAsk { object_name: name.clone(), id, spec, annotations: BTreeMap::new() };
-            volume::ensure(&provisioner.intent, ask).await?
+            volume::ensure(&provisioner.intent, ask, Some(HOLDER)).await?
         }
     };
     if condition_is(found.conditions(), READY) && found.metadata.deletion_timestamp.is_none() {
@@ -80,16 +82,22 @@ pub async fn pass(
     Ok(Action::requeue(AGAIN))
 }
 
-/// One pass over a volume that was made for a claim: when neither the claim nor its
-/// PersistentVolume is there any more, nobody will ever know of it, and it is taken back.
+/// One pass over a volume that was made for a claim. When neither the claim nor its PersistentVolume
+/// is there any more, nobody will ever know of it, and it is taken back. When somebody else deletes
+/// it while its PersistentVolume is in use, it stays.
 pub async fn orphan_pass(
     volume: Arc<GlusterVolume>,
     provisioner: Arc<Provisioner>,
 ) -> Result<Action, PassError> {
-    let Some(claim_ref) = &volume.spec.claim_ref else { return Ok(Action::await_change()) };
+    let Some(claim_ref) = volume.spec.claim_ref.as_ref() else { return Ok(Action::await_change()) };
     let name = volume.name_any();
-    let ours = name == object_name(&claim_ref.uid);
-    if !ours || volume.metadata.deletion_timestamp.is_some() || provisioner.volumes.get(&name).is_some() {
+    if name != object_name(&claim_ref.uid) {
+        return Ok(Action::await_change());
+    }
+    if volume.metadata.deletion_timestamp.is_some() {
+        return let_go_if_unused(&volume, &provisioner).await;
+    }
+    if provisioner.volumes.get(&name).is_some() {
         return Ok(Action::await_change());
     }
     let store = &provisioner.intent.store;
@@ -101,9 +109,28 @@ pub async fn orphan_pass(
     if store.get::<PersistentVolume>(&name).await?.is_some() {
         return Ok(Action::await_change());
     }
-    tracing::info!(volume = name, claim = %claim_ref.name, "the claim went away before it was served; its volume is taken back");
+    tracing::info!(
+        volume = name,
+        claim = claim_ref.name,
+        "the claim went away before it was served; its volume is taken back"
+    );
     volume::delete(&provisioner.intent, &name, volume.uid()).await?;
     Ok(Action::await_change())
+}
+
+async fn let_go_if_unused(volume: &GlusterVolume, provisioner: &Provisioner) -> Result<Action, PassError> {
+    if !volume.finalizers().iter().any(|finalizer| finalizer == HOLDER) {
+        return Ok(Action::await_change());
+    }
+    let name = volume.name_any();
+    let live = provisioner.intent.store.get::<PersistentVolume>(&name).await?;
+    if live.as_ref().is_none_or(persistent_volume::may_be_deleted) {
+        volume::let_go(&provisioner.intent, volume, HOLDER).await?;
+        return Ok(Action::await_change());
+    }
+    let text = format!("PersistentVolume {name} is in use: delete its claim, and the volume goes with it");
+    provisioner.tell(volume, true, "DeletionWaits", text).await;
+    Ok(Action::requeue(AGAIN))
 }
 
 /// The class of a claim that is ours to serve: the claim was handed to us, and its class is ours.
@@ -192,7 +219,7 @@ async fn bind(
     let Some(live) = live.filter(|live| live.metadata.deletion_timestamp.is_none()) else {
         return Ok(Action::requeue(AGAIN));
     };
-    let object = persistent_volume(claim, class, &live, size);
+    let object = new_persistent_volume(claim, class, &live, size);
     match provisioner.intent.store.create(&object).await {
         Ok(_) => {
             let text = format!("Successfully provisioned volume {}", object.name_any());
@@ -204,7 +231,7 @@ async fn bind(
     Ok(Action::await_change())
 }
 
-fn persistent_volume(
+fn new_persistent_volume(
     claim: &PersistentVolumeClaim,
     class: &StorageClass,
     volume: &GlusterVolume,

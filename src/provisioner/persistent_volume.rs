@@ -27,7 +27,7 @@ pub async fn pass(seen: Arc<PersistentVolume>, provisioner: Arc<Provisioner>) ->
     if live.metadata.deletion_timestamp.is_some() && !wants_deletion(&live) {
         return drop_finalizer(&provisioner, &live).await;
     }
-    if !is_released(&live) || !wants_deletion(&live) || claim_is_there(&provisioner, &live).await? {
+    if !may_be_deleted(&live) || claim_is_there(&provisioner, &live).await? {
         return Ok(Action::requeue(AGAIN));
     }
     let handle = live.spec.as_ref().and_then(|spec| spec.csi.as_ref()).map(|csi| csi.volume_handle.clone());
@@ -47,6 +47,11 @@ pub async fn pass(seen: Arc<PersistentVolume>, provisioner: Arc<Provisioner>) ->
         Some(left) if left.uid() == live.uid() => drop_finalizer(&provisioner, &left).await,
         _ => Ok(Action::await_change()),
     }
+}
+
+/// Whether the data of a PersistentVolume is to go: it was released, and its policy says so.
+pub fn may_be_deleted(volume: &PersistentVolume) -> bool {
+    is_released(volume) && wants_deletion(volume)
 }
 
 fn is_ours(volume: &PersistentVolume) -> bool {

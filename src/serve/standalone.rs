@@ -67,6 +67,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     tokio::select! {
         ended = axum::serve(listener, router).into_future() => ended?,
         ended = asked_to_end() => ended?,
+        () = embedded.ended() => bail!("the store cannot be written any more, see the log: is the disk full or broken?"),
         ended = works.controllers => bail!("the controllers ended: {ended:?}"),
     }
     embedded.shutdown().await;

@@ -108,7 +108,7 @@ async fn create_retry(rig: &Rig) {
     spec.on_refusal = OnRefusal::Retry;
     spec.gid = 2000;
     spec.options = vec!["group metadata-cache".into(), "performance.cache-size 256MB".into()];
-    volume::ensure(&rig.intent, ask("new", spec)).await.expect("a wish");
+    volume::ensure(&rig.intent, ask("new", spec), None).await.expect("a wish");
     say("new");
     rig.ready(&rig.caches.volumes, &id("new").to_string()).await;
 }

@@ -246,7 +246,10 @@ fn in_use(world: &World) {
     world.topology();
     world.claims(&["data".into()], "gluster", "1Gi");
     world.cluster.run(&["wait", "--for=jsonpath={.status.phase}=Bound", "pvc/data", "--timeout=60s"]);
-    world.cluster.run(&["delete", "gdev,gnode,gcl", "--all", "--wait=false"]);
+    world.cluster.run(&["delete", "gdev,gnode,gcl,gvol", "--all", "--wait=false"]);
+    let name = world.cluster.value(&["pvc/data"], "{.spec.volumeName}");
+    told(world, &name, "is in use: delete its claim");
+    assert_eq!(world.cluster.value(&["gvol", &name], "{.status.phase}"), "Ready", "its data is untouched");
     for (kind, text) in [("gnode", "is still there, delete it first"), ("gcl", "its removal waits: it has")] {
         wait_for(&format!("a reason why a {kind} stays"), 30, || {
             let reasons = world.cluster.value(&[kind], "{.items[*].status.conditions[*].message}");

@@ -44,6 +44,9 @@ pub fn decide(volume: &GlusterVolume, tried: Option<Timestamp>, now: Timestamp) 
     let bricks = placement.map_or(0, |placement| placement.bricks.len());
     let active = placement.map_or(0, |placement| placement.active().count());
     if volume.metadata.deletion_timestamp.is_some() {
+        if is_held(volume) {
+            return Next::Wait(None);
+        }
         return if bricks == 0 { Next::Release } else { Next::Unmake };
     }
     if !is_ours(volume) {
@@ -72,6 +75,11 @@ pub fn decide(volume: &GlusterVolume, tried: Option<Timestamp>, now: Timestamp) 
         return Next::Make;
     }
     if bricks > active { Next::Clear } else { Next::Wait(None) }
+}
+
+/// Whether somebody else has a finalizer on it: then it is in use, and nothing of it is touched.
+fn is_held(volume: &GlusterVolume) -> bool {
+    volume.metadata.finalizers.iter().flatten().any(|finalizer| finalizer != FINALIZER)
 }
 
 fn is_ours(volume: &GlusterVolume) -> bool {

@@ -73,6 +73,8 @@ fn deleting_goes_before_everything_else() {
         volume.metadata.deletion_timestamp = Some(Time(at(0)));
         let next = if bricks.is_empty() { Next::Release } else { Next::Unmake };
         assert_eq!(decide(&volume, None, at(1)), next);
+        volume.metadata.finalizers.as_mut().unwrap().push("somebody/else".into());
+        assert_eq!(decide(&volume, None, at(1)), Next::Wait(None));
     }
 }
 

@@ -173,6 +173,11 @@ impl Note<'_> {
             other => (other.host().to_owned(), String::new(), None, other.to_string()),
         };
         let time = self.now.to_string();
-        self.status.last_error = Some(LastError { time, node, command, exit_code, stderr });
+        let seen = LastError { time, node, command, exit_code, stderr };
+        // The same error again is no news: writing it down would wake the volume to fail once more.
+        let same = |old: &LastError| LastError { time: seen.time.clone(), ..old.clone() } == seen;
+        if !self.status.last_error.as_ref().is_some_and(same) {
+            self.status.last_error = Some(seen);
+        }
     }
 }
