@@ -69,7 +69,13 @@ const ONLY_IN: &[(&str, &[(&str, &str)])] = &[
             ("src/executor/transport/sim/tests.rs", "how many rounds a test is asked for"),
         ],
     ),
-    ("std::process::Command", &[]),
+    (
+        "std::process::Command",
+        &[(
+            "src/executor/transport/sim/tests.rs",
+            "a process that a test kills while it uses simulated nodes",
+        )],
+    ),
     (
         "tokio::process",
         &[("src/executor/transport/ssh/tests.rs", "a shell at the far end of a test's connection")],
