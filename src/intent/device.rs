@@ -7,7 +7,6 @@ use serde_json::json;
 
 use super::{AskError, Decision, Intent, given_up, metadata};
 use crate::resources::{ACCEPTED, GlusterDevice, GlusterDeviceSpec, State, condition};
-use crate::store::StoreError;
 use crate::units::Id;
 
 /// Asks for a device to be prepared, and waits for the leader to accept it. The object is named by
@@ -37,17 +36,9 @@ pub async fn set_tags(
     name: &str,
     change: impl Fn(BTreeMap<String, String>) -> BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>, AskError> {
-    for _ in 0..super::WRITE_TRIES {
-        let Some(mut device) = intent.store.get::<GlusterDevice>(name).await? else {
-            break;
-        };
-        device.spec.tags = change(std::mem::take(&mut device.spec.tags));
-        match intent.store.replace(&device).await {
-            Err(StoreError::Conflict(_)) => {}
-            done => return Ok(done?.spec.tags),
-        }
-    }
-    Err(StoreError::Conflict(name.into()).into())
+    let tagged =
+        |device: &mut GlusterDevice| device.spec.tags = change(std::mem::take(&mut device.spec.tags));
+    Ok(intent.change(name, tagged).await?.spec.tags)
 }
 
 /// Removes a device that has no bricks.

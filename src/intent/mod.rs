@@ -146,6 +146,23 @@ impl Intent {
         }
     }
 
+    /// Reads an object, changes it and writes it, again when somebody else wrote it meanwhile.
+    async fn change<K>(&self, name: &str, change: impl Fn(&mut K)) -> Result<K, AskError>
+    where
+        K: Kind + Resource<Scope = kube::core::ClusterResourceScope>,
+    {
+        for _ in 0..WRITE_TRIES {
+            let found = self.store.get::<K>(name).await?;
+            let mut object = found.ok_or_else(|| StoreError::NotFound(name.to_owned()))?;
+            change(&mut object);
+            match self.store.replace(&object).await {
+                Err(StoreError::Conflict(_)) => {}
+                done => return Ok(done?),
+            }
+        }
+        Err(StoreError::Conflict(name.to_owned()).into())
+    }
+
     async fn take_back<K>(&self, name: &str, uid: Option<String>) -> Result<(), AskError>
     where
         K: Kind + Resource<Scope = kube::core::ClusterResourceScope>,

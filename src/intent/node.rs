@@ -7,7 +7,6 @@ use serde_json::json;
 
 use super::{AskError, Decision, Intent, given_up, metadata};
 use crate::resources::{ACCEPTED, GlusterNode, GlusterNodeSpec, State, condition};
-use crate::store::StoreError;
 use crate::units::Id;
 
 /// Asks for a node to be taken into its cluster, and waits for the leader to accept its names. The
@@ -37,17 +36,8 @@ pub async fn set_tags(
     name: &str,
     change: impl Fn(BTreeMap<String, String>) -> BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>, AskError> {
-    for _ in 0..super::WRITE_TRIES {
-        let Some(mut node) = intent.store.get::<GlusterNode>(name).await? else {
-            break;
-        };
-        node.spec.tags = change(std::mem::take(&mut node.spec.tags));
-        match intent.store.replace(&node).await {
-            Err(StoreError::Conflict(_)) => {}
-            done => return Ok(done?.spec.tags),
-        }
-    }
-    Err(StoreError::Conflict(name.into()).into())
+    let tagged = |node: &mut GlusterNode| node.spec.tags = change(std::mem::take(&mut node.spec.tags));
+    Ok(intent.change(name, tagged).await?.spec.tags)
 }
 
 /// Removes a node that has no devices.
