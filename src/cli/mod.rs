@@ -185,8 +185,8 @@ const CREATE_EXAMPLES: &str = "\
 Examples:
   Three copies on three nodes (the default):
     bricklayer volume create --size 10
-  Two full copies and a small arbiter that breaks ties:
-    bricklayer volume create --size 10 --name mydata --options 'user.heketi.arbiter true'
+  Two copies, with an option of GlusterFS:
+    bricklayer volume create --size 10 --name mydata --replica 2 --options 'performance.cache-size 64MB'
   One copy, for scratch data:
     bricklayer volume create --size 10 --durability none";
 
