@@ -69,6 +69,7 @@ const ONLY_IN: &[(&str, &[(&str, &str)])] = &[
             ("src/executor/transport/sim/tests.rs", "how many rounds a test is asked for"),
         ],
     ),
+    ("std::sync::Mutex", &[]), // parking_lot's has no poison to handle
     (
         "std::process::Command",
         &[(
