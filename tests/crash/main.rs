@@ -22,7 +22,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use points::{Points, Task};
-use rig::{Rig, RigOptions};
+use rig::{Rig, RigOptions, copy, in_runtime};
 use scenarios::Scenario;
 
 /// Processes that are killed at the same time: most of the time each waits.
@@ -60,11 +60,6 @@ fn main() -> ExitCode {
 
 fn named(name: &str) -> Scenario {
     scenarios::all().into_iter().find(|scenario| scenario.name == name).expect("a scenario")
-}
-
-fn in_runtime<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(work)
 }
 
 /// Lists the moments of a scenario and goes through all of them. Gives back how many there were
@@ -171,18 +166,4 @@ fn child(scenario: &Scenario, directory: &Path, what: &str, which: &str) -> Exit
     };
     let done = in_runtime(async { tokio::time::timeout(CHILD_PATIENCE, work).await });
     if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Copies a directory with what is in it.
-fn copy(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).expect("a directory") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.file_type().expect("a type").is_dir() {
-            std::fs::create_dir_all(&target).expect("a directory");
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("a copy");
-        }
-    }
 }
