@@ -74,14 +74,19 @@ fn enumerate(scenario: &Scenario) -> (usize, usize) {
         rig.close().await;
     });
     let mut moments = vec![];
-    for moment in (0..LISTS).flat_map(|_| list(scenario, prepared.path())) {
-        if !moments.contains(&moment) {
+    let lists = if scenario.sample.is_some() { 1 } else { LISTS };
+    for moment in (0..lists).flat_map(|_| list(scenario, prepared.path())) {
+        if scenario.sample.is_some() || !moments.contains(&moment) {
             moments.push(moment);
         }
     }
     for piece in scenario.meets {
         let piece = piece.replace("NEW", &rig::id("new").to_string());
         assert!(moments.iter().any(|moment| moment.contains(&piece)), "{piece} is not met: {moments:#?}");
+    }
+    if let Some(sample) = scenario.sample {
+        let nth = |n: usize| format!("number {}", (n + 1) * moments.len() / (sample + 1));
+        moments = (0..sample).map(nth).collect();
     }
     let queue = Mutex::new(VecDeque::from(moments.clone()));
     let (failures, missed) = (Mutex::new(vec![]), Mutex::new(vec![]));
@@ -149,7 +154,11 @@ fn start(scenario: &Scenario, directory: &Path, what: &str, which: &str) -> std:
 
 /// The process that is killed.
 fn child(scenario: &Scenario, directory: &Path, what: &str, which: &str) -> ExitCode {
-    let task = if what == "list" { Task::List } else { Task::Kill(which.to_owned()) };
+    let task = match which.strip_prefix("number ").map(|n| n.parse().expect("a number")) {
+        _ if what == "list" => Task::List,
+        Some(n) => Task::KillNth(n),
+        None => Task::Kill(which.to_owned()),
+    };
     let points = Points::new(task);
     let options = RigOptions { write_hook: Some(points.write_hook()), ..RigOptions::default() };
     let work = async {
