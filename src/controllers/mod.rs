@@ -63,6 +63,9 @@ pub enum PassError {
     /// A node did not do it.
     #[error(transparent)]
     Node(#[from] RunError),
+    /// GlusterFS has something that is in the way.
+    #[error("{0}")]
+    Refused(String),
     /// The nodes cannot be reached as the cluster says.
     #[error("{0}")]
     Transport(String),

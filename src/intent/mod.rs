@@ -89,7 +89,8 @@ pub fn progress(conditions: &[Condition]) -> Progress {
 pub fn visible<K: Resource>(object: &K, on_refusal: OnRefusal, conditions: &[Condition]) -> bool {
     let was_ready = condition(conditions, READY).is_some_and(|ready| ready.reason != "Creating");
     let hidden = on_refusal == OnRefusal::Forget && !was_ready;
-    object.meta().deletion_timestamp.is_none() && !given_up(conditions) && !hidden
+    let failing = condition(conditions, FAILED).is_some();
+    object.meta().deletion_timestamp.is_none() && !failing && !hidden
 }
 
 /// Whether an ask has failed for good. What is kept of it is there to be read, and uses nothing.

@@ -22,7 +22,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use points::{Points, Task};
-use rig::{Rig, RigOptions};
+use rig::{Rig, RigOptions, copy, in_runtime};
 use scenarios::Scenario;
 
 /// Processes that are killed at the same time: most of the time each waits.
@@ -62,11 +62,6 @@ fn named(name: &str) -> Scenario {
     scenarios::all().into_iter().find(|scenario| scenario.name == name).expect("a scenario")
 }
 
-fn in_runtime<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(work)
-}
-
 /// Lists the moments of a scenario and goes through all of them. Gives back how many there were
 /// and how many failed.
 fn enumerate(scenario: &Scenario) -> (usize, usize) {
@@ -79,14 +74,19 @@ fn enumerate(scenario: &Scenario) -> (usize, usize) {
         rig.close().await;
     });
     let mut moments = vec![];
-    for moment in (0..LISTS).flat_map(|_| list(scenario, prepared.path())) {
-        if !moments.contains(&moment) {
+    let lists = if scenario.sample.is_some() { 1 } else { LISTS };
+    for moment in (0..lists).flat_map(|_| list(scenario, prepared.path())) {
+        if scenario.sample.is_some() || !moments.contains(&moment) {
             moments.push(moment);
         }
     }
     for piece in scenario.meets {
         let piece = piece.replace("NEW", &rig::id("new").to_string());
         assert!(moments.iter().any(|moment| moment.contains(&piece)), "{piece} is not met: {moments:#?}");
+    }
+    if let Some(sample) = scenario.sample {
+        let nth = |n: usize| format!("number {}", (n + 1) * moments.len() / (sample + 1));
+        moments = (0..sample).map(nth).collect();
     }
     let queue = Mutex::new(VecDeque::from(moments.clone()));
     let (failures, missed) = (Mutex::new(vec![]), Mutex::new(vec![]));
@@ -154,7 +154,11 @@ fn start(scenario: &Scenario, directory: &Path, what: &str, which: &str) -> std:
 
 /// The process that is killed.
 fn child(scenario: &Scenario, directory: &Path, what: &str, which: &str) -> ExitCode {
-    let task = if what == "list" { Task::List } else { Task::Kill(which.to_owned()) };
+    let task = match which.strip_prefix("number ").map(|n| n.parse().expect("a number")) {
+        _ if what == "list" => Task::List,
+        Some(n) => Task::KillNth(n),
+        None => Task::Kill(which.to_owned()),
+    };
     let points = Points::new(task);
     let options = RigOptions { write_hook: Some(points.write_hook()), ..RigOptions::default() };
     let work = async {
@@ -171,18 +175,4 @@ fn child(scenario: &Scenario, directory: &Path, what: &str, which: &str) -> Exit
     };
     let done = in_runtime(async { tokio::time::timeout(CHILD_PATIENCE, work).await });
     if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Copies a directory with what is in it.
-fn copy(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).expect("a directory") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.file_type().expect("a type").is_dir() {
-            std::fs::create_dir_all(&target).expect("a directory");
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("a copy");
-        }
-    }
 }

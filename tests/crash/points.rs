@@ -15,6 +15,8 @@ pub enum Task {
     List,
     /// The process is killed at the one of that name.
     Kill(String),
+    /// The process is killed at the how-manieth, counted from 1.
+    KillNth(u64),
 }
 
 /// The moments of a process. Clones are the same.
@@ -29,6 +31,7 @@ struct Inner {
 
 #[derive(Default)]
 struct Seen {
+    all: u64,
     counts: HashMap<String, u32>,
     names: Vec<String>,
 }
@@ -73,13 +76,16 @@ impl Points {
             return;
         }
         let mut seen = self.0.seen.lock().unwrap();
+        seen.all += 1;
+        let all = seen.all;
         let count = seen.counts.entry(what.to_owned()).or_default();
         *count += 1;
         let name = format!("{what} #{count}");
         match &self.0.task {
             Task::List => seen.names.push(name),
             Task::Kill(wanted) if *wanted == name => die(),
-            Task::Kill(_) => {}
+            Task::KillNth(wanted) if *wanted == all => die(),
+            Task::Kill(_) | Task::KillNth(_) => {}
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct Scenario {
     pub check: for<'a> fn(&'a Rig, &'a BTreeSet<String>) -> Work<'a>,
     /// Pieces of names of moments that the scenario is about: without them it tests nothing.
     pub meets: &'static [&'static str],
+    /// How many moments it is killed at, spread evenly; all if absent.
+    pub sample: Option<usize>,
 }
 
 /// All scenarios.
@@ -39,6 +41,7 @@ pub fn all() -> Vec<Scenario> {
             ask: |rig| Box::pin(create_forget(rig)),
             check: |rig, acknowledged| Box::pin(created(rig, acknowledged)),
             meets: &["Create of bricklayer.dev/glustervolumes", "mkfs.xfs", "volume create", "volume start"],
+            sample: None,
         },
         Scenario {
             name: "create, tried until it succeeds",
@@ -46,6 +49,7 @@ pub fn all() -> Vec<Scenario> {
             ask: |rig| Box::pin(create_retry(rig)),
             check: |rig, acknowledged| Box::pin(created(rig, acknowledged)),
             meets: &["chmod 2775", "volume set vol_NEW group metadata-cache"],
+            sample: None,
         },
         Scenario {
             name: "create, refused by a device and placed anew",
@@ -53,6 +57,7 @@ pub fn all() -> Vec<Scenario> {
             ask: |rig| Box::pin(create_elsewhere(rig)),
             check: |rig, acknowledged| Box::pin(created(rig, acknowledged)),
             meets: &["lvremove", "fstab-remove", "volume start"],
+            sample: None,
         },
         Scenario {
             name: "create, refused by gluster and given up",
@@ -60,6 +65,7 @@ pub fn all() -> Vec<Scenario> {
             ask: |rig| Box::pin(create_in_vain(rig)),
             check: |rig, acknowledged| Box::pin(given_up(rig, acknowledged)),
             meets: &["lvremove", "volume delete"],
+            sample: None,
         },
         Scenario {
             name: "delete",
@@ -67,6 +73,7 @@ pub fn all() -> Vec<Scenario> {
             ask: |rig| Box::pin(delete(rig)),
             check: |rig, acknowledged| Box::pin(deleted(rig, acknowledged)),
             meets: &["lvremove", "volume stop", "volume delete", "Delete of bricklayer.dev/glustervolumes"],
+            sample: None,
         },
         Scenario {
             name: "register a node and a device",
@@ -74,6 +81,7 @@ pub fn all() -> Vec<Scenario> {
             ask: |rig| Box::pin(register(rig)),
             check: |rig, acknowledged| Box::pin(registered(rig, acknowledged)),
             meets: &["peer probe", "pvcreate", "vgcreate"],
+            sample: None,
         },
         Scenario {
             name: "remove a device and a node",
@@ -81,9 +89,21 @@ pub fn all() -> Vec<Scenario> {
             ask: |rig| Box::pin(unregister(rig)),
             check: |rig, acknowledged| Box::pin(unregistered(rig, acknowledged)),
             meets: &["peer detach", "pvremove", "vgremove"],
+            sample: None,
+        },
+        Scenario {
+            name: "many creates at once",
+            prepare: |rig| Box::pin(rig.make_topology(4, 2)),
+            ask: |rig| Box::pin(create_many(rig)),
+            check: |rig, acknowledged| Box::pin(many_created(rig, acknowledged)),
+            meets: &["volume start"],
+            sample: Some(10),
         },
     ]
 }
+
+/// How many volumes are asked for at once.
+const MANY: usize = 50;
 
 /// Says that something was acknowledged: the process that started this one reads it.
 fn say(acknowledged: &str) {
@@ -160,6 +180,29 @@ async fn unregister(rig: &Rig) {
     say("node2");
     let gone = |seen: Option<&GlusterNode>| seen.is_none().then_some(());
     rig.until(&rig.caches.nodes, &node_name(2), "is gone", gone).await;
+}
+
+async fn create_many(rig: &Rig) {
+    let one = async |n: usize| {
+        let name = format!("many{n}");
+        let decided = rig.create(&name, wish(1)).await;
+        assert!(matches!(decided, Decision::Accepted(_)), "{decided:?}");
+        say(&name);
+        rig.ready(&rig.caches.volumes, &id(&name).to_string()).await;
+    };
+    futures::future::join_all((0..MANY).map(one)).await;
+}
+
+async fn many_created(rig: &Rig, acknowledged: &BTreeSet<String>) {
+    let bricks = rig.agrees().await;
+    let volumes: Vec<GlusterVolume> = rig.store.list().await.expect("a list");
+    assert!(volumes.iter().all(|volume| condition_is(volume.conditions(), READY)), "{volumes:#?}");
+    assert_eq!(bricks, 3 * volumes.len());
+    let names: BTreeSet<String> = volumes.iter().map(ResourceExt::name_any).collect();
+    for name in acknowledged {
+        assert!(names.contains(&id(name).to_string()), "{name} was acknowledged and is lost");
+    }
+    nothing_remains(rig).await;
 }
 
 async fn created(rig: &Rig, acknowledged: &BTreeSet<String>) {

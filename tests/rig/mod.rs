@@ -75,6 +75,67 @@ pub fn directory() -> tempfile::TempDir {
     builder().tempdir_in(memory).or_else(|_| builder().tempdir()).expect("a directory")
 }
 
+/// Copies a directory with what is in it.
+pub fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            std::fs::create_dir_all(&target).expect("a directory");
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("a copy");
+        }
+    }
+}
+
+/// Does some work in a runtime of its own; with it everything ends that the work has started.
+pub fn in_runtime<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(work)
+}
+
+/// A directory in which something has been made ready by a server that has ended.
+pub fn prepared(options: RigOptions, work: impl AsyncFnOnce(&Rig)) -> tempfile::TempDir {
+    let made = directory();
+    in_runtime(async {
+        let rig = Rig::open(made.path(), options).await;
+        work(&rig).await;
+        rig.quiet().await;
+        rig.close().await;
+    });
+    made
+}
+
+/// Does the same for many things, several at once, each on a copy of a directory. Panics at the end
+/// with the names of those that failed.
+pub fn on_copies<T: Clone + Send + std::fmt::Debug>(
+    prepared: &Path,
+    things: Vec<T>,
+    at_once: usize,
+    work: impl Fn(&Path, T) + Sync,
+) {
+    let queue = std::sync::Mutex::new(std::collections::VecDeque::from(things));
+    let failed = std::sync::Mutex::new(vec![]);
+    std::thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                while let Some(thing) = { queue.lock().expect("a queue").pop_front() } {
+                    let directory = directory();
+                    copy(prepared, directory.path());
+                    let attempt = std::panic::AssertUnwindSafe(|| work(directory.path(), thing.clone()));
+                    if std::panic::catch_unwind(attempt).is_err() {
+                        println!("FAILED: {thing:?}");
+                        failed.lock().expect("a list").push(thing);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().expect("a list");
+    assert!(failed.is_empty(), "{} failed: {failed:#?}", failed.len());
+}
+
 /// The id of a thing with that name.
 pub fn id(name: &str) -> Id {
     Id::from_uid(name)
@@ -152,6 +213,11 @@ impl Rig {
 
     /// Asks for a node; true when it was accepted.
     pub async fn ask_node(&self, n: usize) -> bool {
+        self.ask_node_as(&format!("node{n}"), n).await
+    }
+
+    /// Asks for a node under another name.
+    pub async fn ask_node_as(&self, name: &str, n: usize) -> bool {
         let spec = GlusterNodeSpec {
             cluster: CLUSTER.into(),
             zone: 1,
@@ -160,7 +226,7 @@ impl Rig {
             tags: BTreeMap::new(),
             on_refusal: OnRefusal::Forget,
         };
-        let decided = intent::node::create(&self.intent, id(&format!("node{n}")), spec).await;
+        let decided = intent::node::create(&self.intent, id(name), spec).await;
         matches!(decided.expect("a decision"), Decision::Accepted(_))
     }
 
@@ -280,6 +346,13 @@ impl Rig {
             if figures() != last.0 {
                 last = (figures(), std::time::Instant::now());
             }
+        }
+    }
+
+    /// The same, unless nodes are looked at all the time.
+    pub async fn quiet_unless(&self, watchful: bool) {
+        if !watchful {
+            self.quiet().await;
         }
     }
 

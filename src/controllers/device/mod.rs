@@ -117,7 +117,12 @@ async fn prepare(
                         capacity,
                     })
                 }
-                Err(error @ RunError::Refused { .. }) => Ok(Found::Refused(error.to_string())),
+                Err(error @ RunError::Refused { .. }) => {
+                    if device.spec.on_refusal == OnRefusal::Forget {
+                        clear(context, transport, host, device).await?;
+                    }
+                    Ok(Found::Refused(error.to_string()))
+                }
                 Err(error) => Err(error.into()),
             }
         }
@@ -218,8 +223,9 @@ async fn remove(context: &Context, device: &GlusterDevice) -> Result<Action, Pas
         return blocked(context, device, text).await;
     }
     // Preparing it may have begun even if nothing was reported: only an ask that was never accepted
-    // has surely left nothing.
-    let touched = condition_is(device.conditions(), ACCEPTED);
+    // has surely left nothing, and one that has failed was cleared then.
+    let failed = condition_is(device.conditions(), FAILED);
+    let touched = condition_is(device.conditions(), ACCEPTED) && !failed;
     if touched && let Some(node) = context.caches.nodes.get(&device.spec.node) {
         let transport = context.transports.of(&*context.cluster(&node.spec.cluster)?).await?;
         let cleared = clear(context, transport.as_ref(), node.spec.manage_host(), device);

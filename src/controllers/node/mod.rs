@@ -14,7 +14,7 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::{Context, PassError, adopt, placing::transport_name, release};
 use crate::executor::ops::{gluster, lvm, mount};
-use crate::executor::{Batch, LOOK_DEADLINE, RunError, Step, Transport, run};
+use crate::executor::{Batch, LOOK_DEADLINE, RunError, Step, Transport, TransportError, run};
 use crate::resources::{
     ACCEPTED, FAILED, GlusterNode, GlusterNodeStatus, OnRefusal, REACHABLE, READY, condition_is, id_of,
     set_condition,
@@ -55,8 +55,17 @@ pub async fn pass(node: Arc<GlusterNode>, context: Arc<Context>) -> Result<Actio
             let probe = gluster::peer_probe(node.spec.storage_host()).locked("gluster");
             let lock = context.gluster_lock(&node.spec.cluster);
             let _one_at_a_time = lock.lock().await;
-            let joined = run(transport.as_ref(), &through, &probe).await;
-            report(&context, &node, &seen, joined.err().map(|error| error.to_string())).await
+            let refused = match run(transport.as_ref(), &through, &probe).await {
+                Ok(_) => None,
+                Err(error @ RunError::Refused { .. }) => {
+                    let is_peer = is_peer(transport.as_ref(), &through, node.spec.storage_host()).await?;
+                    (!is_peer).then(|| error.to_string())
+                }
+                Err(error @ RunError::Lost(TransportError::Unreached { .. })) => Some(error.to_string()),
+                // It may be a member now. The next pass, which asks for the same again, tells.
+                Err(error) => return Err(error.into()),
+            };
+            report(&context, &node, &seen, refused).await
         }
         Next::Restore => {
             restore::restore(&context, transport.as_ref(), &node, &seen.mounts).await?;
@@ -95,6 +104,15 @@ async fn look(context: &Context, transport: &dyn Transport, node: &GlusterNode) 
     };
     members(context, node, &mut seen);
     seen
+}
+
+/// Whether a member of the pool knows a host as another member, whatever it said to a probe.
+async fn is_peer(transport: &dyn Transport, through: &str, host: &str) -> Result<bool, RunError> {
+    let outputs = run(transport, through, &gluster::pool_list()).await?;
+    let garbled =
+        |cause| RunError::Garbled { host: through.into(), command: "gluster pool list".into(), cause };
+    let peers = outputs.first().map_or(Ok(vec![]), gluster::parse_pool).map_err(garbled)?;
+    Ok(peers.iter().any(|peer| peer.host == host))
 }
 
 /// Who else is in the pool, by what the objects say.
@@ -175,6 +193,20 @@ fn describe(
     }
 }
 
+/// Writes down that a node did not answer somebody else's command, so that nothing is placed on it.
+/// This wakes the node: its own pass looks again.
+pub(super) async fn suspect(context: &Context, node: &GlusterNode, error: &RunError) {
+    let mut reported = node.clone();
+    let (now, generation) = (Timestamp::now(), node.metadata.generation.unwrap_or_default());
+    let conditions = &mut reported.status.get_or_insert_default().conditions;
+    let text = error.to_string();
+    set_condition(conditions, now, generation, (REACHABLE, "False", "NoAnswer"), text.clone());
+    set_condition(conditions, now, generation, (READY, "False", "Unreachable"), text);
+    if let Err(error) = context.store.replace_status(&reported).await {
+        tracing::debug!(node = node.name_any(), %error, "somebody else has just written down how it is");
+    }
+}
+
 /// Lets a node go once nothing is on it: takes it out of the pool first.
 async fn remove(context: &Context, node: &GlusterNode) -> Result<Action, PassError> {
     let (name, id) = (node.name_any(), id_of(node));
@@ -182,16 +214,18 @@ async fn remove(context: &Context, node: &GlusterNode) -> Result<Action, PassErr
         let text = format!("its removal waits: device {} is still there, delete it first", device.name_any());
         return blocked(context, node, &text).await;
     }
-    let was_member = node.status.as_ref().is_some_and(|status| status.peer_uuid.is_some());
-    if was_member && let Ok(cluster) = context.cluster(&node.spec.cluster) {
+    // It may have been taken in without anybody having seen it: only an ask that was never accepted,
+    // or that has failed, is surely outside.
+    let touched = condition_is(node.conditions(), ACCEPTED) && !condition_is(node.conditions(), FAILED);
+    if touched && let Ok(cluster) = context.cluster(&node.spec.cluster) {
         let transport = context.transports.of(&cluster).await?;
         let mut others = context.caches.nodes.list();
         others.retain(|other| {
             other.spec.cluster == node.spec.cluster
                 && id_of(other.as_ref()) != id
-                && condition_is(other.conditions(), READY)
+                && other.status.as_ref().is_some_and(|status| status.peer_uuid.is_some())
         });
-        others.sort_by_key(|other| id_of(other.as_ref()));
+        others.sort_by_key(|other| (!condition_is(other.conditions(), READY), id_of(other.as_ref())));
         if let Some(other) = others.first() {
             let lock = context.gluster_lock(&node.spec.cluster);
             let _one_at_a_time = lock.lock().await;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 
+use crate::controllers::transports::fstab;
 use crate::controllers::{Context, PassError};
 use crate::executor::ops::{brick, gluster};
 use crate::executor::{Transport, run};
@@ -25,12 +26,13 @@ pub async fn restore(
     mounts: &HashSet<String>,
 ) -> Result<(), PassError> {
     let host = node.spec.manage_host();
+    let fstab = fstab(&*context.cluster(&node.spec.cluster)?);
     let volumes: Vec<Arc<GlusterVolume>> = context.caches.volumes.list();
     let mut batches = vec![];
     let mut names = BTreeSet::new();
     for volume in &volumes {
         for placed in absent(volume, node, mounts) {
-            batches.push(brick::restore(placed.device, placed.id));
+            batches.push(brick::restore(placed.device, placed.id, &fstab));
             names.insert(volume.volume_name());
         }
     }

@@ -1,7 +1,7 @@
 //! What the placing task knows: the allocator's inventory, the names that are taken, and its own
 //! decisions that the caches have not shown yet. Pure: every method takes values and returns values.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -110,9 +110,14 @@ impl Index {
         }
         self.nodes = nodes.to_vec();
         self.devices = devices.to_vec();
-        let (named, disks) = (&self.nodes, &self.devices);
-        self.accepted.retain(|_, id| named.iter().any(|node| id_of(node.as_ref()) == *id));
-        self.accepted_disks.retain(|_, id| disks.iter().any(|device| id_of(device.as_ref()) == *id));
+        // A failed ask can still be read for a while, and holds no name.
+        let failed = |conditions| condition_is(conditions, FAILED);
+        let named = nodes.iter().filter(|node| !failed(node.conditions()));
+        let named: HashSet<Id> = named.map(|node| id_of(node.as_ref())).collect();
+        let disks = devices.iter().filter(|device| !failed(device.conditions()));
+        let disks: HashSet<Id> = disks.map(|device| id_of(device.as_ref())).collect();
+        self.accepted.retain(|_, id| named.contains(id));
+        self.accepted_disks.retain(|_, id| disks.contains(id));
     }
 
     /// Takes in a volume as a cache shows it; nothing when it is gone. A cache that has not yet seen
@@ -204,6 +209,7 @@ impl Index {
                 other.spec.node == key.0
                     && other.spec.path == key.1
                     && condition_is(other.conditions(), crate::resources::ACCEPTED)
+                    && !condition_is(other.conditions(), FAILED)
             };
             self.devices.iter().find(same).map(|other| id_of(other.as_ref()))
         });

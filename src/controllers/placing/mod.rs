@@ -211,7 +211,9 @@ fn volume_decided(
             set_condition(&mut status.conditions, now, generation, (READY, "False", "Creating"), unready);
             status.phase = Some("Refused".into());
             // It was accepted once, and its face no longer waits: the refusal has to be kept for it.
-            if volume.spec.on_refusal == OnRefusal::Forget && status.attempt > 0 {
+            // What earlier tries have left is removed first, then it gets another look.
+            let old = status.placement.as_ref().map_or(0, |placement| placement.bricks.len());
+            if volume.spec.on_refusal == OnRefusal::Forget && status.attempt > 0 && old == 0 {
                 let error = status.last_error.as_ref().map(|error| error.stderr.clone()).unwrap_or_default();
                 let text =
                     format!("{text}\nit was placed {} times before; the last error: {error}", status.attempt);
@@ -225,7 +227,9 @@ fn volume_decided(
             }
             status.refusals = refusals;
             // Leaving devices out has not helped: the next try looks at all of them again.
-            status.avoid.clear();
+            if old == 0 {
+                status.avoid.clear();
+            }
         }
     }
     decided

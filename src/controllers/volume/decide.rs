@@ -41,6 +41,7 @@ pub enum Next {
 pub fn decide(volume: &GlusterVolume, tried: Option<Timestamp>, now: Timestamp) -> Next {
     let conditions = volume.conditions();
     let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
+    let forget = volume.spec.on_refusal == OnRefusal::Forget;
     let bricks = placement.map_or(0, |placement| placement.bricks.len());
     let active = placement.map_or(0, |placement| placement.active().count());
     if volume.metadata.deletion_timestamp.is_some() {
@@ -60,14 +61,14 @@ pub fn decide(volume: &GlusterVolume, tried: Option<Timestamp>, now: Timestamp) 
     }
     let refused = condition(conditions, PLACED).filter(|placed| placed.status == "False");
     if active == 0 {
+        let tried = tried.map(|tried| now.duration_since(tried));
+        let tried_just_now = tried.is_some_and(|age| age < REFUSED_AGAIN);
         return match refused {
-            Some(refused) if volume.spec.on_refusal == OnRefusal::Forget => {
-                kept(now.duration_since(refused.last_transition_time.0), REFUSED_KEPT)
-            }
-            Some(_) => match tried.map(|tried| now.duration_since(tried)) {
-                Some(age) if age < REFUSED_AGAIN => Next::Wait(Some(REFUSED_PAUSE)),
-                _ => Next::Place,
-            },
+            // What earlier tries have left holds space that the next one may need.
+            Some(_) if bricks > 0 && (forget || tried_just_now) => Next::Clear,
+            Some(refused) if forget => kept(now.duration_since(refused.last_transition_time.0), REFUSED_KEPT),
+            Some(_) if tried_just_now => Next::Wait(Some(REFUSED_PAUSE)),
+            Some(_) => Next::Place,
             None => Next::Place,
         };
     }

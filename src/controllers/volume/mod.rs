@@ -14,7 +14,7 @@ use kube::runtime::controller::Action;
 use super::{Context, PassError, adopt, release};
 use crate::resources::GlusterVolume;
 use decide::{Next, decide};
-use report::Report;
+use report::{Again, Report};
 
 /// How many placements an ask gets that is forgotten when it fails.
 const ATTEMPTS: u32 = 5;
@@ -59,12 +59,16 @@ pub async fn pass(volume: Arc<GlusterVolume>, context: Arc<Context>) -> Result<A
 
 /// Writes down what a pass has found, if it is news, and says when to look again.
 async fn report(context: &Context, volume: &GlusterVolume, news: Report) -> Result<Action, PassError> {
-    let again = news.again(context, volume);
+    let again = news.again(volume);
     let reported = report::status(volume, news, Timestamp::now(), ATTEMPTS);
     if reported.status != volume.status {
         context.store.replace_status(&reported).await?;
     }
-    Ok(again.map_or_else(Action::await_change, Action::requeue))
+    match again {
+        Again::AtAChange => Ok(Action::await_change()),
+        Again::After(pause) => Ok(Action::requeue(pause)),
+        Again::Paused(error) => Err(error),
+    }
 }
 
 /// The pause before a node that did not answer is asked again.

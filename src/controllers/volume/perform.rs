@@ -6,10 +6,13 @@ use std::sync::Arc;
 use futures::future::join_all;
 use kube::ResourceExt;
 
+use crate::controllers::node::suspect;
 use crate::controllers::{Context, PassError};
 use crate::executor::ops::{brick, gluster};
 use crate::executor::{Batch, GLUSTER_DEADLINE, RunError, Step, Transport, run};
-use crate::resources::{GlusterNode, GlusterVolume, PlacedBrick, Placement, READY, condition_is, id_of};
+use crate::resources::{
+    GlusterNode, GlusterVolume, PlacedBrick, Placement, REACHABLE, READY, condition, condition_is, id_of,
+};
 use crate::units::Id;
 
 /// What came of making a volume.
@@ -24,7 +27,7 @@ pub enum Made {
         /// The first error.
         error: RunError,
     },
-    /// GlusterFS refused the volume.
+    /// GlusterFS refused the volume, or one of its nodes refused a brick that GlusterFS has already.
     Refused(RunError),
     /// Somebody else's volume has the name.
     NameTaken(String),
@@ -60,9 +63,21 @@ pub async fn make(context: &Context, volume: &GlusterVolume) -> Result<Made, Pas
         // It may have run. The same batch again, which waits for the first one on the node, tells.
         return Err(error.clone().into());
     }
-    if let Some((_, error)) = failed.first() {
+    for (placed, error) in failed.iter().filter(|(_, error)| error.is_lost()) {
+        if let Some(node) = reach.nodes.iter().find(|node| id_of(node.as_ref()) == placed.node) {
+            suspect(context, node, error).await;
+        }
+    }
+    if let Some((_, error)) = failed.first()
+        && !has_gluster_volume(&reach, volume, &placement).await?
+    {
         let devices = failed.iter().flat_map(|(placed, error)| unfit(context, placed, error)).collect();
         return Ok(Made::Unfit { devices, error: error.clone() });
+    }
+    // Once GlusterFS has the volume, its bricks were all made and stay. A node that is away gets
+    // the rest from its peers when it is back.
+    if let Some((_, error)) = failed.iter().find(|(_, error)| !error.is_lost()) {
+        return Ok(Made::Refused(error.clone()));
     }
     make_gluster_volume(context, &reach, volume, &placement).await
 }
@@ -78,6 +93,9 @@ pub async fn clear_retiring(context: &Context, volume: &GlusterVolume) -> Result
 /// is gone.
 pub async fn unmake(context: &Context, volume: &GlusterVolume) -> Result<Cleared, PassError> {
     let placement = placement_of(volume);
+    if placement.bricks.is_empty() {
+        return Ok(Cleared::default());
+    }
     let reach = Reach::of(context, &placement.cluster).await?;
     if placement.active().next().is_some()
         && let Err(error) = remove_gluster_volume(context, &reach, volume, &placement).await
@@ -112,6 +130,21 @@ impl Reach {
             let cause = "there is no GlusterNode with this id any more".into();
             RunError::Lost(crate::executor::TransportError::Unreached { host: node.to_string(), cause })
         })
+    }
+
+    /// GlusterFS refuses some things while any member is away, and does not say which one it is.
+    fn explain(&self, error: RunError) -> RunError {
+        let away = |node: &&Arc<GlusterNode>| {
+            condition(node.conditions(), REACHABLE).is_some_and(|reachable| reachable.status == "False")
+        };
+        let away: Vec<&str> = self.nodes.iter().filter(away).map(|node| node.spec.manage_host()).collect();
+        match error {
+            RunError::Refused { host, command, exit, stderr } if !away.is_empty() => {
+                let stderr = format!("{stderr} (not reachable: {})", away.join(", "));
+                RunError::Refused { host, command, exit, stderr }
+            }
+            other => other,
+        }
     }
 
     /// The hosts to ask for gluster commands: members of the pool, those with bricks of the volume
@@ -205,7 +238,21 @@ async fn remove_gluster_volume(
     // A volume of the name that is made of other bricks is somebody else's, and stays.
     let Some(ours) = seen.filter(|seen| seen.bricks == bricks) else { return Ok(()) };
     let batch = gluster::delete_volume(&name, ours.started).locked("gluster");
-    run(reach.transport.as_ref(), &host, &batch).await.map(drop)
+    run(reach.transport.as_ref(), &host, &batch).await.map(drop).map_err(|error| reach.explain(error))
+}
+
+/// Whether GlusterFS has the volume, made of the bricks that were placed. Under the lock of gluster
+/// commands: one that a process before this one has sent may be about to make it.
+async fn has_gluster_volume(
+    reach: &Reach,
+    volume: &GlusterVolume,
+    placement: &Placement,
+) -> Result<bool, RunError> {
+    let hosts = reach.gluster_hosts(placement);
+    let look_locked = gluster::volume_info(&volume.volume_name()).locked("gluster");
+    let (_, seen) = ask(reach, &hosts, &volume.volume_name(), &look_locked).await?;
+    let bricks: Vec<String> = placement.active().map(PlacedBrick::address).collect();
+    Ok(seen.is_some_and(|seen| seen.bricks == bricks))
 }
 
 /// The volume of that name as GlusterFS knows it, and the host that said so.
@@ -214,10 +261,18 @@ async fn look(
     hosts: &[&str],
     name: &str,
 ) -> Result<(String, Option<gluster::Volume>), RunError> {
-    let batch = gluster::volume_info(name);
+    ask(reach, hosts, name, &gluster::volume_info(name)).await
+}
+
+async fn ask(
+    reach: &Reach,
+    hosts: &[&str],
+    name: &str,
+    batch: &Batch,
+) -> Result<(String, Option<gluster::Volume>), RunError> {
     let mut last = None;
     for host in hosts {
-        let reply = match reach.transport.run(host, &batch).await {
+        let reply = match reach.transport.run(host, batch).await {
             Ok(reply) => reply,
             Err(error) => {
                 last = Some(error.into());
@@ -248,7 +303,8 @@ async fn remove_bricks<'a>(reach: &Reach, bricks: impl Iterator<Item = &'a Place
     let remove = |placed: &'a PlacedBrick| async move {
         let host = reach.manage_host(placed.node)?;
         let batch = brick::remove(placed.device, placed.id, &reach.fstab);
-        run(reach.transport.as_ref(), host, &batch).await
+        let outputs = run(reach.transport.as_ref(), host, &batch).await?;
+        brick::seen_gone(host, &batch, &outputs)
     };
     let bricks: Vec<&PlacedBrick> = bricks.collect();
     let removed = join_all(bricks.iter().map(|placed| remove(placed))).await;

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::ResourceExt;
 
 use super::perform::{Cleared, Made};
-use crate::controllers::Context;
+use crate::controllers::PassError;
 use crate::executor::RunError;
 use crate::resources::{
     FAILED, GlusterVolume, GlusterVolumeStatus, LastError, MountInfo, Observed, OnRefusal, PLACED, READY,
-    id_of, set_condition,
+    condition, id_of, set_condition,
 };
 
 /// What a pass has found.
@@ -25,19 +24,29 @@ pub enum Report {
 }
 
 impl Report {
-    /// When to look again, if not at the next change.
-    pub fn again(&self, context: &Context, volume: &GlusterVolume) -> Option<Duration> {
-        let key = format!("GlusterVolume/{}", volume.name_any());
+    /// When to look again.
+    pub fn again(&self, volume: &GlusterVolume) -> Again {
+        let forget = volume.spec.on_refusal == OnRefusal::Forget;
         match self {
-            Self::Made(Made::Ready) => None,
+            Self::Made(Made::Refused(error)) if !forget => Again::Paused(error.clone().into()),
+            Self::Made(Made::NameTaken(text)) if !forget => Again::Paused(PassError::Refused(text.clone())),
             // The written status wakes the volume again.
-            Self::Made(Made::Unfit { .. }) => None,
-            Self::Made(Made::Refused(_) | Made::NameTaken(_)) => Some(context.pause(&key)),
-            Self::Cleared(cleared) | Self::Unmade(cleared) => {
-                (!cleared.complete()).then_some(super::UNREACHED_PAUSE)
-            }
+            Self::Made(_) => Again::AtAChange,
+            Self::Cleared(cleared) | Self::Unmade(cleared) if cleared.complete() => Again::AtAChange,
+            Self::Cleared(_) | Self::Unmade(_) => Again::After(super::UNREACHED_PAUSE),
         }
     }
+}
+
+/// When to look at a volume again.
+#[derive(Debug)]
+pub enum Again {
+    /// When it changes.
+    AtAChange,
+    /// After a while.
+    After(Duration),
+    /// After a pause that grows with each try.
+    Paused(PassError),
 }
 
 /// The volume with its new status.
@@ -71,7 +80,10 @@ pub fn status(volume: &GlusterVolume, news: Report, now: Timestamp, attempts: u3
                 note.gives_up(&text);
             }
         }
-        Report::Cleared(cleared) => note.cleared(&cleared),
+        Report::Cleared(cleared) => {
+            note.cleared(&cleared);
+            note.made_room(&cleared, forget);
+        }
         Report::Unmade(cleared) => {
             note.cleared(&cleared);
             let going = volume.metadata.deletion_timestamp.is_some();
@@ -149,6 +161,21 @@ impl Note<'_> {
         }
     }
 
+    /// What is removed of earlier tries, before there is a place again, was in the way: the volume is
+    /// placed anew.
+    fn made_room(&mut self, cleared: &Cleared, forget: bool) {
+        let active = self.status.placement.as_ref().map_or(0, |placement| placement.active().count());
+        let refused = condition(&self.status.conditions, PLACED);
+        let Some(refused) = refused.filter(|placed| active == 0 && placed.status == "False").cloned() else {
+            return;
+        };
+        match &cleared.error {
+            Some(error) if forget => self.gives_up(&format!("{}\n{error}", refused.message)),
+            _ if cleared.gone.is_empty() => {}
+            _ => self.set((PLACED, "Unknown", "PlacedAnew"), &refused.message),
+        }
+    }
+
     fn unmade(&mut self, cleared: &Cleared, going: bool) {
         if going {
             self.status.phase = Some("Deleting".into());
@@ -157,7 +184,7 @@ impl Note<'_> {
             return;
         }
         if cleared.complete() {
-            let failed = crate::resources::condition(&self.status.conditions, FAILED);
+            let failed = condition(&self.status.conditions, FAILED);
             let text = failed.map(|failed| failed.message.clone()).unwrap_or_default();
             self.status.placement = None;
             self.set((PLACED, "False", "Failed"), "nothing of it is left");

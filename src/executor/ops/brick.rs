@@ -1,6 +1,6 @@
 //! Bricks: a thin pool with one logical volume, XFS on it, mounted, with a directory inside.
 
-use crate::executor::{Argv, Batch, LVM_DEADLINE, Step, ops::lvm, ops::mount};
+use crate::executor::{Argv, Batch, LVM_DEADLINE, Output, RunError, Step, ops::lvm, ops::mount};
 use crate::units::{Bytes, Id, device_node, lv_name, mount_point, pool_name, vg_name};
 
 /// The smallest brick: mkfs.xfs refuses anything under 300 MB.
@@ -63,11 +63,24 @@ pub fn remove(device: Id, brick: Id, fstab: &str) -> Batch {
             Step::always(mount::fstab_remove(fstab, &dir)),
             Step::only_if(lvm::lv_exists(&vg, &lv), remove_lv(&lv)),
             Step::only_if(lvm::lv_exists(&vg, &pool), remove_lv(&pool)),
-            Step::only_if(Argv::new(["test", "-d", &dir]), Argv::new(["rmdir", &dir])),
+            Step::unless(Argv::new(["test", "!", "-d", &dir]), Argv::new(["rmdir", &dir])),
+            Step::always(lvm::lvs_of_brick(brick)),
         ],
         LVM_DEADLINE,
     )
     .locked(lock(brick))
+}
+
+/// Whether a [`remove`] has left nothing. A step that was left out because its guard failed is no
+/// proof: the guard fails too when LVM cannot look. The last step is: it lists what is left.
+pub fn seen_gone(host: &str, batch: &Batch, outputs: &[Output]) -> Result<(), RunError> {
+    let left = outputs.last().map_or("", |output| output.stdout.trim());
+    if left.is_empty() {
+        return Ok(());
+    }
+    let command = batch.steps.last().map(|step| step.run.shown()).unwrap_or_default();
+    let stderr = format!("still there after it was removed: {left}");
+    Err(RunError::Refused { host: host.into(), command, exit: 0, stderr })
 }
 
 /// Makes the brick directory anew, so that a volume can be made of it. glusterd marks the directories
@@ -90,12 +103,14 @@ pub fn renew(brick: &Brick) -> Batch {
 }
 
 /// Mounts again the bricks of a node that has restarted: activates their volume group, then mounts.
-pub fn restore(device: Id, brick: Id) -> Batch {
+/// A line that the fstab has lost is written again.
+pub fn restore(device: Id, brick: Id, fstab: &str) -> Batch {
     let dir = mount_point(device, brick);
     let node = device_node(device, brick);
     Batch::new(
         [
             Step::always(lvm::lvm(["vgchange", "-qq", "-ay", &vg_name(device)])),
+            Step::always(mount::fstab_add(fstab, &node, &dir)),
             Step::unless(mount::is_mounted(&dir), mount::mount(&node, &dir)),
         ],
         LVM_DEADLINE,
@@ -187,5 +202,15 @@ mod tests {
         };
         is_captured(&create_pool(&brick), "lvcreate-pool-only");
         is_captured(&create_lv(&brick), "lvcreate-thin-in-pool");
+    }
+
+    #[test]
+    fn what_lvm_still_lists_is_not_gone() {
+        let batch = remove(Id::from_uid("d"), Id::from_uid("b"), "/etc/fstab");
+        let mut outputs = vec![Output::default(); batch.steps.len()];
+        assert_eq!(seen_gone("n1", &batch, &outputs), Ok(()));
+        outputs.last_mut().unwrap().stdout = "  vg_d brick_b\n".into();
+        let error = seen_gone("n1", &batch, &outputs).unwrap_err().to_string();
+        assert!(error.contains("n1") && error.ends_with("vg_d brick_b"), "{error}");
     }
 }

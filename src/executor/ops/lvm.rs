@@ -103,6 +103,12 @@ pub fn lv_exists(vg: &str, lv: &str) -> Argv {
     lvm(["lvs", "--noheadings", "-o", "lv_name", &format!("{vg}/{lv}")])
 }
 
+/// The logical volumes that carry the mark of a brick; none is an empty list and no error.
+pub fn lvs_of_brick(brick: Id) -> Argv {
+    let select = format!("lv_tags=\"{BRICK_TAG}{brick}\"");
+    lvm(["lvs", "--noheadings", "-o", "vg_name,lv_name", "-S", &select])
+}
+
 /// What is on a disk: a list of `KEY=value` lines, or exit 2 when nothing is.
 pub fn probe_disk(path: &str) -> Argv {
     Argv::new(["blkid", "-p", "-o", "export", path])

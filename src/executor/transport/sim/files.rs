@@ -30,6 +30,8 @@ pub(super) fn run(node: &mut Node, program: &str, words: &[String]) -> Option<Do
         ("mkdir", ["-p", path]) => mkdir(node, path, true),
         ("mkdir", [path]) => mkdir(node, path, false),
         ("rmdir", [path]) => rmdir(node, path),
+        ("test", ["!", "-d", path]) if node.is_dir(path) => Done::failed(1, ""),
+        ("test", ["!", "-d", _]) => Done::wrote(""),
         ("test", [what, path]) => {
             let found = match *what {
                 "-d" => node.is_dir(path),

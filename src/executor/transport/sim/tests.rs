@@ -335,7 +335,7 @@ async fn what_is_not_in_the_fstab_is_gone_after_a_restart() {
     drop(sim);
     let sim = open(&directory);
     check(&sim).await;
-    must(&sim, "n1", brick::restore(id(1), id(21))).await;
+    must(&sim, "n1", brick::restore(id(1), id(21), "/etc/fstab")).await;
     assert!(ask(&sim, "n1", mount::is_mounted(&lost)).await.ok());
 }
 

@@ -1,0 +1,12 @@
+//! Controllers on simulated nodes that misbehave. After everything the checker has to find that
+//! objects and nodes agree.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a case fails by panicking")]
+
+mod boundaries;
+mod lost_nodes;
+mod races;
+mod refusals;
+#[path = "../rig/mod.rs"]
+mod rig;
+mod space;
