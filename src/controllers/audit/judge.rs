@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
+use std::sync::Arc;
 
 use kube::ResourceExt;
 
@@ -39,8 +40,28 @@ pub struct NodeView {
     pub mounts: HashSet<String>,
     /// What the fstab mounts.
     pub fstab: HashSet<String>,
-    /// The gluster volumes that it knows.
-    pub volumes: Vec<gluster::Volume>,
+    /// The gluster volumes that it knows; nodes of a pool share what they agree on.
+    pub volumes: Arc<Vec<gluster::Volume>>,
+}
+
+/// A view that is asked about thousands of bricks and volumes.
+struct Looked<'v> {
+    view: &'v NodeView,
+    /// By volume group and name.
+    logical: HashMap<(&'v str, &'v str), Vec<&'v LogicalVolume>>,
+    /// By name.
+    volumes: HashMap<&'v str, &'v gluster::Volume>,
+}
+
+impl<'v> Looked<'v> {
+    fn new(view: &'v NodeView) -> Self {
+        let mut logical: HashMap<_, Vec<_>> = HashMap::with_capacity(view.logical.len());
+        for lv in &view.logical {
+            logical.entry((lv.vg.as_str(), lv.name.as_str())).or_default().push(lv);
+        }
+        let volumes = view.volumes.iter().map(|volume| (volume.name.as_str(), volume)).collect();
+        Self { view, logical, volumes }
+    }
 }
 
 /// The verdict.
@@ -72,7 +93,7 @@ const MOUNTS: &str = "/var/lib/heketi/mounts/";
 /// Compares objects and nodes.
 pub fn judge(objects: &Objects<'_>, views: &[NodeView]) -> Judged {
     let mut judged = Judged::default();
-    let by_node: HashMap<Id, &NodeView> = views.iter().map(|view| (view.node, view)).collect();
+    let by_node: HashMap<Id, Looked<'_>> = views.iter().map(|view| (view.node, Looked::new(view))).collect();
     let mut placed: HashMap<Id, (&GlusterVolume, &PlacedBrick)> = HashMap::new();
     for volume in objects.volumes {
         for brick in bricks(volume) {
@@ -81,10 +102,11 @@ pub fn judge(objects: &Objects<'_>, views: &[NodeView]) -> Judged {
             }
         }
     }
+    let owners = Owners::of(objects);
     for view in views {
         match &view.error {
             Some(error) => judged.wrong.push(format!("node {} cannot be looked at: {error}", view.host)),
-            None => unowned(objects, view, &placed, &mut judged),
+            None => unowned(&owners, view, &placed, &mut judged),
         }
     }
     for volume in objects.volumes {
@@ -106,7 +128,7 @@ fn settled(volume: &GlusterVolume) -> bool {
         && bricks(volume).all(|brick| !brick.retiring)
 }
 
-fn judge_volume(volume: &GlusterVolume, by_node: &HashMap<Id, &NodeView>, judged: &mut Judged) {
+fn judge_volume(volume: &GlusterVolume, by_node: &HashMap<Id, Looked<'_>>, judged: &mut Judged) {
     let name = volume.name_any();
     let given_up = condition_is(volume.conditions(), FAILED) && bricks(volume).next().is_none();
     let refused = condition(volume.conditions(), crate::resources::PLACED)
@@ -117,18 +139,19 @@ fn judge_volume(volume: &GlusterVolume, by_node: &HashMap<Id, &NodeView>, judged
         }
         return;
     }
+    let addresses: Vec<String> = bricks(volume).map(PlacedBrick::address).collect();
+    let volume_name = volume.volume_name();
     for brick in bricks(volume) {
-        let Some(view) = by_node.get(&brick.node).filter(|view| view.error.is_none()) else {
+        let Some(looked) = by_node.get(&brick.node).filter(|looked| looked.view.error.is_none()) else {
             judged.wrong.push(format!("volume {name}: the node of brick {} was not looked at", brick.id));
             continue;
         };
-        match brick_faults(volume, brick, view) {
+        let view = looked.view;
+        match brick_faults(volume, brick, looked) {
             faults if faults.is_empty() => judged.bricks += 1,
             faults => judged.wrong.extend(faults),
         }
-        let addresses: Vec<String> = bricks(volume).map(PlacedBrick::address).collect();
-        let known = view.volumes.iter().find(|known| known.name == volume.volume_name());
-        match known {
+        match looked.volumes.get(volume_name.as_str()) {
             None => judged.wrong.push(format!("volume {name} is not known on {}", view.host)),
             Some(known) if known.bricks != addresses => {
                 judged
@@ -141,11 +164,11 @@ fn judge_volume(volume: &GlusterVolume, by_node: &HashMap<Id, &NodeView>, judged
     }
 }
 
-fn brick_faults(volume: &GlusterVolume, brick: &PlacedBrick, view: &NodeView) -> Vec<String> {
-    let mut faults = vec![];
+fn brick_faults(volume: &GlusterVolume, brick: &PlacedBrick, looked: &Looked<'_>) -> Vec<String> {
+    let (mut faults, view) = (vec![], looked.view);
     let mut fault = |text: String| faults.push(format!("brick {} on {}: {text}", brick.id, view.host));
     let (vg, lv) = (vg_name(brick.device), lv_name(brick.id));
-    match view.logical.iter().filter(|found| found.vg == vg && found.name == lv).collect::<Vec<_>>()[..] {
+    match looked.logical.get(&(vg.as_str(), lv.as_str())).map_or(&[][..], Vec::as_slice) {
         [found] => {
             if found.size < brick.size {
                 fault(format!("has {} instead of {}", found.size, brick.size));
@@ -169,9 +192,28 @@ fn brick_faults(volume: &GlusterVolume, brick: &PlacedBrick, view: &NodeView) ->
     faults
 }
 
+/// Who may own what carries our marks.
+struct Owners {
+    devices: HashSet<Id>,
+    /// Ids of volumes, as text.
+    volumes: HashSet<String>,
+    /// Addresses of bricks.
+    bricks: HashSet<String>,
+}
+
+impl Owners {
+    fn of(objects: &Objects<'_>) -> Self {
+        Self {
+            devices: objects.devices.iter().map(id_of).collect(),
+            volumes: objects.volumes.iter().map(|volume| id_of(volume).to_string()).collect(),
+            bricks: objects.volumes.iter().flat_map(bricks).map(PlacedBrick::address).collect(),
+        }
+    }
+}
+
 /// What carries our marks on a node and belongs to no object.
 fn unowned(
-    objects: &Objects<'_>,
+    owners: &Owners,
     view: &NodeView,
     placed: &HashMap<Id, (&GlusterVolume, &PlacedBrick)>,
     judged: &mut Judged,
@@ -186,7 +228,7 @@ fn unowned(
     }
     for group in &view.groups {
         let id = group.tags.iter().find_map(|tag| tag.strip_prefix(DEVICE_TAG)?.parse::<Id>().ok());
-        if id.is_some_and(|id| !objects.devices.iter().any(|device| id_of(device) == id)) {
+        if id.is_some_and(|id| !owners.devices.contains(&id)) {
             judged.wrong.push(format!("volume group {} on {host} belongs to no device", group.name));
         }
     }
@@ -198,13 +240,10 @@ fn unowned(
             }
         }
     }
-    for volume in &view.volumes {
+    for volume in view.volumes.iter() {
         let owner = volume.options.iter().find(|(key, _)| key == OWNER_OPTION).map(|(_, id)| id.as_str());
-        let bricks: BTreeSet<&str> = volume.bricks.iter().map(String::as_str).collect();
-        let owned = objects.volumes.iter().any(|object| {
-            id_of(object).to_string() == owner.unwrap_or_default()
-                || self::bricks(object).any(|brick| bricks.contains(brick.address().as_str()))
-        });
+        let owned = owner.is_some_and(|owner| owners.volumes.contains(owner))
+            || volume.bricks.iter().any(|brick| owners.bricks.contains(brick));
         if owner.is_some() && !owned {
             judged.wrong.push(format!("gluster volume {} on {host} belongs to no object", volume.name));
         }
@@ -212,7 +251,7 @@ fn unowned(
 }
 
 /// Derived space is physical space, on devices where nothing is on its way.
-fn judge_space(objects: &Objects<'_>, by_node: &HashMap<Id, &NodeView>, judged: &mut Judged) {
+fn judge_space(objects: &Objects<'_>, by_node: &HashMap<Id, Looked<'_>>, judged: &mut Judged) {
     let mut derived: BTreeMap<Id, (Bytes, Bytes)> = BTreeMap::new();
     let mut moving = BTreeSet::new();
     for volume in objects.volumes {
@@ -229,7 +268,7 @@ fn judge_space(objects: &Objects<'_>, by_node: &HashMap<Id, &NodeView>, judged: 
     for device in objects.devices.iter().filter(|device| condition_is(device.conditions(), READY)) {
         let id = id_of(device);
         let view = node_ids.get(&device.spec.node).and_then(|node| by_node.get(node));
-        let Some(view) = view.filter(|view| view.error.is_none()) else { continue };
+        let Some(view) = view.map(|looked| looked.view).filter(|view| view.error.is_none()) else { continue };
         let Some(group) = view.groups.iter().find(|group| group.name == vg_name(id)) else {
             judged.wrong.push(format!(
                 "device {}: its volume group is missing on {}",

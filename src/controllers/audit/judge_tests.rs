@@ -77,12 +77,12 @@ fn world() -> World {
         logical: vec![lv(lv_name(brick_id), Bytes(GIB)), spare],
         mounts: HashSet::from([point.clone(), "/".into()]),
         fstab: HashSet::from([point]),
-        volumes: vec![gluster::Volume {
+        volumes: Arc::new(vec![gluster::Volume {
             name: volume.volume_name(),
             started: true,
             bricks: vec![address],
             options: vec![(OWNER_OPTION.into(), volume_id.to_string())],
-        }],
+        }]),
     };
     World { node: serde_json::from_value(node).unwrap(), device, volume, view }
 }
@@ -107,9 +107,9 @@ fn every_single_fault_is_found() {
         ("logical volume is missing", |w| w.view.logical.retain(|lv| lv.tags.is_empty())),
         ("not mounted", |w| w.view.mounts.clear()),
         ("not in the fstab", |w| w.view.fstab.clear()),
-        ("is not known", |w| w.view.volumes.clear()),
-        ("not started", |w| w.view.volumes[0].started = false),
-        ("other bricks", |w| w.view.volumes[0].bricks.push("s:/x".into())),
+        ("is not known", |w| Arc::make_mut(&mut w.view.volumes).clear()),
+        ("not started", |w| Arc::make_mut(&mut w.view.volumes)[0].started = false),
+        ("other bricks", |w| Arc::make_mut(&mut w.view.volumes)[0].bricks.push("s:/x".into())),
         ("lacks the tag", |w| w.view.logical[0].tags.truncate(1)),
         ("instead of", |w| w.view.logical[0].size = Bytes(1)),
         ("are used and", |w| w.view.groups[0].free = Bytes(GIB)),

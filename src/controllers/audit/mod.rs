@@ -8,7 +8,7 @@ pub mod judge;
 
 use std::sync::Arc;
 
-use futures::future::join_all;
+use futures::{StreamExt, stream};
 use kube::ResourceExt;
 
 use super::PassError;
@@ -25,18 +25,37 @@ pub async fn audit(store: &Store, transports: &Transports) -> Result<Judged, Pas
     let nodes: Vec<GlusterNode> = store.list().await?;
     let devices: Vec<GlusterDevice> = store.list().await?;
     let volumes: Vec<GlusterVolume> = store.list().await?;
-    let mut views = vec![];
+    let mut views: Vec<NodeView> = vec![];
     for cluster in &clusters {
         let transport = transports.of(cluster).await?;
         let members = nodes.iter().filter(|node| node.spec.cluster == cluster.name_any());
-        views.extend(join_all(members.map(|node| look(transport.clone(), node, fstab(cluster)))).await);
+        let looks: Vec<_> =
+            members.map(|node| look(transport.clone(), unseen(node), fstab(cluster))).collect();
+        let mut looks = stream::iter(looks).buffered(LOOKS);
+        while let Some(mut view) = looks.next().await {
+            // Nodes of a pool know the same volumes: with thousands of them, each list is large.
+            if let Some(same) = views.last().filter(|last| last.volumes == view.volumes) {
+                view.volumes = same.volumes.clone();
+            }
+            views.push(view);
+        }
     }
-    Ok(judge::judge(&Objects { nodes: &nodes, devices: &devices, volumes: &volumes }, &views))
+    let judge =
+        move || judge::judge(&Objects { nodes: &nodes, devices: &devices, volumes: &volumes }, &views);
+    // With many volumes it takes a while, and the other tasks go on meanwhile.
+    tokio::task::spawn_blocking(judge)
+        .await
+        .map_err(|error| PassError::Transport(format!("the audit ended: {error}")))
 }
 
-async fn look(transport: Arc<dyn Transport>, node: &GlusterNode, fstab: String) -> NodeView {
-    let mut view =
-        NodeView { node: id_of(node), host: node.spec.manage_host().into(), ..NodeView::default() };
+/// How many nodes are looked at at a time.
+const LOOKS: usize = 4;
+
+fn unseen(node: &GlusterNode) -> NodeView {
+    NodeView { node: id_of(node), host: node.spec.manage_host().into(), ..NodeView::default() }
+}
+
+async fn look(transport: Arc<dyn Transport>, mut view: NodeView, fstab: String) -> NodeView {
     if let Err(error) = fill(transport.as_ref(), &fstab, &mut view).await {
         view.error = Some(error.to_string());
     }
@@ -58,6 +77,6 @@ async fn fill(transport: &dyn Transport, fstab: &str, view: &mut NodeView) -> Re
     view.logical = lvm::parse_lvs(&outputs[2]).map_err(garbled(2))?;
     view.mounts = mount::parse_mounts(&outputs[3]).into_iter().map(|(_, point)| point).collect();
     view.fstab = mount::parse_mounts(&outputs[4]).into_iter().map(|(_, point)| point).collect();
-    view.volumes = gluster::parse_volumes(&outputs[5]).map_err(garbled(5))?;
+    view.volumes = Arc::new(gluster::parse_volumes(&outputs[5]).map_err(garbled(5))?);
     Ok(())
 }

@@ -118,7 +118,7 @@ impl Reach {
         let transport = context.transports.of(&found).await?;
         let mut nodes = context.caches.nodes.list();
         nodes.retain(|node| node.spec.cluster == cluster);
-        nodes.sort_by_key(|node| id_of(node.as_ref()));
+        nodes.sort_by_cached_key(|node| id_of(node.as_ref()));
         let fstab = crate::controllers::transports::fstab(&found);
         Ok(Self { transport, fstab, nodes })
     }
@@ -156,7 +156,7 @@ impl Reach {
         if members.is_empty() {
             members = self.nodes.iter().collect();
         }
-        members.sort_by_key(|node| !has_brick(node));
+        members.sort_by_cached_key(|node| !has_brick(node));
         members.into_iter().map(|node| node.spec.manage_host()).collect()
     }
 }
