@@ -139,7 +139,7 @@ fn a_create_that_is_tried_again_succeeds() {
     on_copies(prepared.path(), faults(commands), AT_ONCE, |directory, rule| {
         in_runtime(async {
             let rig = with_fault(directory, rule).await;
-            bricklayer::intent::volume::ensure(&rig.intent, ask("new", spec())).await.expect("a wish");
+            bricklayer::intent::volume::ensure(&rig.intent, ask("new", spec()), None).await.expect("a wish");
             decided(&rig, "new").await;
             rig.sim.faults().clear();
             rig.ready(&rig.caches.volumes, &id("new").to_string()).await;

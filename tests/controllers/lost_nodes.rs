@@ -110,7 +110,7 @@ fn a_wish_waits_for_the_node_and_is_done_when_it_is_back() {
         seen_down(&rig, 2).await;
         let mut spec = wish(3);
         spec.on_refusal = OnRefusal::Retry;
-        bricklayer::intent::volume::ensure(&rig.intent, ask("a", spec)).await.expect("a wish");
+        bricklayer::intent::volume::ensure(&rig.intent, ask("a", spec), None).await.expect("a wish");
         let refused = |seen: Option<&GlusterVolume>| {
             let placed = condition(seen?.conditions(), PLACED)?;
             (placed.status == "False" && placed.message.contains("manage2")).then_some(())
