@@ -8,7 +8,7 @@ use bricklayer::executor::transport::sim::{Fault, Rule};
 use bricklayer::resources::{FAILED, GlusterVolume, OnRefusal, READY, condition, condition_is};
 
 use crate::rig::{
-    Rig, RigOptions, ask, copy, directory, id, in_runtime, on_copies, prepared, volume_remains, wish,
+    Rig, RigOptions, copy, directory, id, in_runtime, on_copies, prepared, volume_remains, wish,
 };
 
 /// Rigs that work at the same time: most of the time each waits.
@@ -139,7 +139,7 @@ fn a_create_that_is_tried_again_succeeds() {
     on_copies(prepared.path(), faults(commands), AT_ONCE, |directory, rule| {
         in_runtime(async {
             let rig = with_fault(directory, rule).await;
-            bricklayer::intent::volume::ensure(&rig.intent, ask("new", spec()), None).await.expect("a wish");
+            rig.want("new", spec()).await;
             decided(&rig, "new").await;
             rig.sim.faults().clear();
             rig.ready(&rig.caches.volumes, &id("new").to_string()).await;

@@ -115,24 +115,24 @@ pub fn on_copies<T: Clone + Send + std::fmt::Debug>(
     at_once: usize,
     work: impl Fn(&Path, T) + Sync,
 ) {
-    let queue = std::sync::Mutex::new(std::collections::VecDeque::from(things));
-    let failed = std::sync::Mutex::new(vec![]);
+    let queue = parking_lot::Mutex::new(std::collections::VecDeque::from(things));
+    let failed = parking_lot::Mutex::new(vec![]);
     std::thread::scope(|scope| {
         for _ in 0..at_once {
             scope.spawn(|| {
-                while let Some(thing) = { queue.lock().expect("a queue").pop_front() } {
+                while let Some(thing) = { queue.lock().pop_front() } {
                     let directory = directory();
                     copy(prepared, directory.path());
                     let attempt = std::panic::AssertUnwindSafe(|| work(directory.path(), thing.clone()));
                     if std::panic::catch_unwind(attempt).is_err() {
                         println!("FAILED: {thing:?}");
-                        failed.lock().expect("a list").push(thing);
+                        failed.lock().push(thing);
                     }
                 }
             });
         }
     });
-    let failed = failed.into_inner().expect("a list");
+    let failed = failed.into_inner();
     assert!(failed.is_empty(), "{} failed: {failed:#?}", failed.len());
 }
 
@@ -174,7 +174,7 @@ pub fn wish(gib: u64) -> GlusterVolumeSpec {
 }
 
 /// An ask for a volume whose object is named by its id.
-pub fn ask(name: &str, spec: GlusterVolumeSpec) -> VolumeAsk {
+fn ask(name: &str, spec: GlusterVolumeSpec) -> VolumeAsk {
     VolumeAsk { object_name: id(name).to_string(), id: id(name), spec, annotations: BTreeMap::new() }
 }
 
@@ -264,6 +264,20 @@ impl Rig {
     /// Asks for a volume as Heketi's face does.
     pub async fn create(&self, name: &str, spec: GlusterVolumeSpec) -> Decision<GlusterVolume> {
         intent::volume::create(&self.intent, ask(name, spec)).await.expect("a decision")
+    }
+
+    /// Asks for a volume as Heketi's face does, or as a claim does, as its wish says.
+    pub async fn want(&self, name: &str, spec: GlusterVolumeSpec) {
+        match spec.on_refusal {
+            OnRefusal::Retry => {
+                let ensured = intent::volume::ensure(&self.intent, ask(name, spec), None).await;
+                ensured.expect("a wish");
+            }
+            OnRefusal::Forget => {
+                let decided = self.create(name, spec).await;
+                assert!(matches!(decided, Decision::Accepted(_)), "{decided:?}");
+            }
+        }
     }
 
     /// Asks for a volume and waits until clients can mount it.
