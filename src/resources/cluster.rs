@@ -13,6 +13,7 @@ use crate::units::{Bytes, GIB, Id};
     group = "bricklayer.dev",
     version = "v1alpha1",
     kind = "GlusterCluster",
+    doc = "A GlusterFS trusted pool: how its nodes are reached, which volumes it takes, and its limits.",
     plural = "glusterclusters",
     shortname = "gcl",
     category = "gluster",

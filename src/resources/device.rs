@@ -15,6 +15,7 @@ use crate::units::{Bytes, Id};
     group = "bricklayer.dev",
     version = "v1alpha1",
     kind = "GlusterDevice",
+    doc = "A disk of a GlusterNode. It becomes an LVM volume group, and bricks are carved out of it.",
     plural = "glusterdevices",
     shortname = "gdev",
     category = "gluster",

@@ -15,6 +15,7 @@ use crate::units::Id;
     group = "bricklayer.dev",
     version = "v1alpha1",
     kind = "GlusterNode",
+    doc = "A server of a GlusterCluster: it runs glusterd and has devices for bricks.",
     plural = "glusternodes",
     shortname = "gnode",
     category = "gluster",

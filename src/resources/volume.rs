@@ -13,6 +13,7 @@ use crate::units::{Bytes, Id};
     group = "bricklayer.dev",
     version = "v1alpha1",
     kind = "GlusterVolume",
+    doc = "A GlusterFS volume: what is wanted of it, where its bricks were placed, and what was last seen.",
     plural = "glustervolumes",
     shortname = "gvol",
     category = "gluster",
