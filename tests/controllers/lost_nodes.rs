@@ -9,7 +9,7 @@ use bricklayer::resources::{
     FAILED, GlusterNode, GlusterVolume, OnRefusal, PLACED, REACHABLE, READY, condition, condition_is,
 };
 
-use crate::rig::{Rig, RigOptions, ask, directory, host, id, in_runtime, node_name, volume_remains, wish};
+use crate::rig::{Rig, RigOptions, directory, host, id, in_runtime, node_name, volume_remains, wish};
 
 fn watchful() -> RigOptions {
     RigOptions { look_every: Duration::from_millis(100), ..RigOptions::default() }
@@ -110,7 +110,7 @@ fn a_wish_waits_for_the_node_and_is_done_when_it_is_back() {
         seen_down(&rig, 2).await;
         let mut spec = wish(3);
         spec.on_refusal = OnRefusal::Retry;
-        bricklayer::intent::volume::ensure(&rig.intent, ask("a", spec), None).await.expect("a wish");
+        rig.want("a", spec).await;
         let refused = |seen: Option<&GlusterVolume>| {
             let placed = condition(seen?.conditions(), PLACED)?;
             (placed.status == "False" && placed.message.contains("manage2")).then_some(())

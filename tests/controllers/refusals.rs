@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use bricklayer::executor::ops::gluster::{NewVolume, create_volume};
 use bricklayer::executor::transport::sim::{Fault, Rule};
 use bricklayer::executor::{Argv, Batch, LOOK_DEADLINE, Transport};
-use bricklayer::intent::{self, Decision, volume};
+use bricklayer::intent::{self, Decision};
 use bricklayer::resources::{FAILED, GlusterVolume, OnRefusal, READY, condition};
 use bricklayer::units::{Bytes, vg_name};
 
-use crate::rig::{Rig, RigOptions, ask, directory, host, id, in_runtime, volume_remains, wish};
+use crate::rig::{Rig, RigOptions, directory, host, id, in_runtime, volume_remains, wish};
 
 fn full() -> Fault {
     Fault::FailBefore { exit: 5, stderr: "has insufficient free space".into() }
@@ -45,7 +45,7 @@ fn a_brick_that_a_device_refuses_goes_elsewhere() {
             for name in ["a", "b", "c", "d"] {
                 let mut spec = wish(3);
                 spec.on_refusal = on_refusal;
-                volume::ensure(&rig.intent, ask(name, spec.clone()), None).await.expect("a wish");
+                rig.want(name, spec.clone()).await;
                 rig.ready(&rig.caches.volumes, &id(name).to_string()).await;
                 assert!(rig.agrees().await > 0);
                 let volume = rig.volume(name).await.expect("a volume");
@@ -75,7 +75,7 @@ fn old_bricks_make_room_for_new_ones() {
             rig.sim.faults().add(Rule::once("lvcreate", full()));
             let mut spec = wish(7);
             spec.on_refusal = on_refusal;
-            volume::ensure(&rig.intent, ask("a", spec.clone()), None).await.expect("a wish");
+            rig.want("a", spec.clone()).await;
             rig.ready(&rig.caches.volumes, &id("a").to_string()).await;
             assert_eq!(rig.agrees().await, 3);
             let volume = rig.volume("a").await.expect("a volume");
@@ -116,8 +116,9 @@ fn a_wish_that_gluster_refuses_is_tried_with_pauses() {
         let rig = Rig::open(directory.path(), RigOptions::default()).await;
         rig.make_topology(3, 1).await;
         let mut spec = wish(3);
+        spec.on_refusal = OnRefusal::Retry;
         spec.options = vec!["no-such.option on".into()];
-        volume::ensure(&rig.intent, ask("a", spec), None).await.expect("a wish");
+        rig.want("a", spec).await;
         let refused = |seen: Option<&GlusterVolume>| {
             let ready = condition(seen?.conditions(), READY)?;
             (ready.reason == "Refused").then(|| ready.message.clone())

@@ -18,9 +18,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use points::{Points, Task};
 use rig::{Rig, RigOptions, copy, in_runtime};
 use scenarios::Scenario;
@@ -93,22 +93,22 @@ fn enumerate(scenario: &Scenario) -> (usize, usize) {
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
-                while let Some(moment) = { queue.lock().unwrap().pop_front() } {
+                while let Some(moment) = { queue.lock().pop_front() } {
                     let kill = || (0..TRIES).any(|_| kill_at(scenario, prepared.path(), &moment));
                     match catch_unwind(AssertUnwindSafe(kill)) {
                         Ok(true) => {}
                         // Only a repetition may fail to come again.
-                        Ok(false) if !moment.ends_with("#1") => missed.lock().unwrap().push(moment),
+                        Ok(false) if !moment.ends_with("#1") => missed.lock().push(moment),
                         Ok(false) | Err(_) => {
                             println!("FAILED: {}: killed {moment}", scenario.name);
-                            failures.lock().unwrap().push(moment);
+                            failures.lock().push(moment);
                         }
                     }
                 }
             });
         }
     });
-    let (failed, missed) = (failures.into_inner().unwrap().len(), missed.into_inner().unwrap());
+    let (failed, missed) = (failures.into_inner().len(), missed.into_inner());
     let (count, seconds) = (moments.len() - missed.len(), started.elapsed().as_secs_f64());
     println!("{}: killed at {count} moments in {seconds:.0} s, {failed} failed", scenario.name);
     missed.iter().for_each(|moment| println!("  did not come again in {TRIES} tries: {moment}"));

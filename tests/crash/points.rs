@@ -3,11 +3,12 @@
 //! nodes are served: what is done, where, and for the how-manieth time.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use bricklayer::executor::transport::sim;
 use bricklayer::store::embedded::{self, Moment, Verdict, WritePoint};
+use parking_lot::Mutex;
 
 /// What is done at the moments.
 pub enum Task {
@@ -49,7 +50,7 @@ impl Points {
 
     /// The names of all moments so far.
     pub fn names(&self) -> Vec<String> {
-        self.0.seen.lock().unwrap().names.clone()
+        self.0.seen.lock().names.clone()
     }
 
     /// The hook for the store.
@@ -75,7 +76,7 @@ impl Points {
         if !self.0.armed.load(Ordering::SeqCst) {
             return;
         }
-        let mut seen = self.0.seen.lock().unwrap();
+        let mut seen = self.0.seen.lock();
         seen.all += 1;
         let all = seen.all;
         let count = seen.counts.entry(what.to_owned()).or_default();

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::pin::Pin;
 
 use bricklayer::executor::transport::sim::{Fault, Rule};
-use bricklayer::intent::{self, Decision, volume};
+use bricklayer::intent::{self, Decision};
 use bricklayer::resources::{
     FAILED, GlusterDevice, GlusterNode, GlusterVolume, OnRefusal, READY, condition_is,
 };
 use kube::ResourceExt;
 
-use crate::rig::{Rig, ask, device_name, id, node_name, topology_remains, volume_remains, wish};
+use crate::rig::{Rig, device_name, id, node_name, topology_remains, volume_remains, wish};
 
 type Work<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
@@ -128,7 +128,7 @@ async fn create_retry(rig: &Rig) {
     spec.on_refusal = OnRefusal::Retry;
     spec.gid = 2000;
     spec.options = vec!["group metadata-cache".into(), "performance.cache-size 256MB".into()];
-    volume::ensure(&rig.intent, ask("new", spec), None).await.expect("a wish");
+    rig.want("new", spec).await;
     say("new");
     rig.ready(&rig.caches.volumes, &id("new").to_string()).await;
 }

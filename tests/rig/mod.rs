@@ -115,24 +115,24 @@ pub fn on_copies<T: Clone + Send + std::fmt::Debug>(
     at_once: usize,
     work: impl Fn(&Path, T) + Sync,
 ) {
-    let queue = std::sync::Mutex::new(std::collections::VecDeque::from(things));
-    let failed = std::sync::Mutex::new(vec![]);
+    let queue = parking_lot::Mutex::new(std::collections::VecDeque::from(things));
+    let failed = parking_lot::Mutex::new(vec![]);
     std::thread::scope(|scope| {
         for _ in 0..at_once {
             scope.spawn(|| {
-                while let Some(thing) = { queue.lock().expect("a queue").pop_front() } {
+                while let Some(thing) = { queue.lock().pop_front() } {
                     let directory = directory();
                     copy(prepared, directory.path());
                     let attempt = std::panic::AssertUnwindSafe(|| work(directory.path(), thing.clone()));
                     if std::panic::catch_unwind(attempt).is_err() {
                         println!("FAILED: {thing:?}");
-                        failed.lock().expect("a list").push(thing);
+                        failed.lock().push(thing);
                     }
                 }
             });
         }
     });
-    let failed = failed.into_inner().expect("a list");
+    let failed = failed.into_inner();
     assert!(failed.is_empty(), "{} failed: {failed:#?}", failed.len());
 }
 
@@ -174,7 +174,7 @@ pub fn wish(gib: u64) -> GlusterVolumeSpec {
 }
 
 /// An ask for a volume whose object is named by its id.
-pub fn ask(name: &str, spec: GlusterVolumeSpec) -> VolumeAsk {
+fn ask(name: &str, spec: GlusterVolumeSpec) -> VolumeAsk {
     VolumeAsk { object_name: id(name).to_string(), id: id(name), spec, annotations: BTreeMap::new() }
 }
 
@@ -232,15 +232,20 @@ impl Rig {
 
     /// Asks for a device; true when it was accepted.
     pub async fn ask_device(&self, n: usize, d: usize) -> bool {
+        self.ask_device_as(&format!("device{n}-{d}"), &node_name(n), d).await
+    }
+
+    /// Asks for a device of a node under another name.
+    pub async fn ask_device_as(&self, name: &str, node: &str, d: usize) -> bool {
         let spec = GlusterDeviceSpec {
-            node: node_name(n),
+            node: node.into(),
             path: format!("/dev/sd{}", (b'b' + u8::try_from(d).expect("few devices")) as char),
             state: State::Online,
             tags: BTreeMap::new(),
             on_refusal: OnRefusal::Forget,
             wipe: false,
         };
-        let decided = intent::device::create(&self.intent, id(&format!("device{n}-{d}")), spec).await;
+        let decided = intent::device::create(&self.intent, id(name), spec).await;
         matches!(decided.expect("a decision"), Decision::Accepted(_))
     }
 
@@ -264,6 +269,20 @@ impl Rig {
     /// Asks for a volume as Heketi's face does.
     pub async fn create(&self, name: &str, spec: GlusterVolumeSpec) -> Decision<GlusterVolume> {
         intent::volume::create(&self.intent, ask(name, spec)).await.expect("a decision")
+    }
+
+    /// Asks for a volume as Heketi's face does, or as a claim does, as its wish says.
+    pub async fn want(&self, name: &str, spec: GlusterVolumeSpec) {
+        match spec.on_refusal {
+            OnRefusal::Retry => {
+                let ensured = intent::volume::ensure(&self.intent, ask(name, spec), None).await;
+                ensured.expect("a wish");
+            }
+            OnRefusal::Forget => {
+                let decided = self.create(name, spec).await;
+                assert!(matches!(decided, Decision::Accepted(_)), "{decided:?}");
+            }
+        }
     }
 
     /// Asks for a volume and waits until clients can mount it.
