@@ -5,10 +5,15 @@ use std::time::Duration;
 
 use bricklayer::executor::Argv;
 use bricklayer::executor::transport::sim::{Fault, Rule};
-use bricklayer::resources::{FAILED, GlusterVolume, OnRefusal, READY, condition, condition_is};
+use bricklayer::resources::{
+    Condition, FAILED, GlusterDevice, GlusterNode, GlusterVolume, OnRefusal, READY, condition, condition_is,
+};
+
+use kube::ResourceExt;
 
 use crate::rig::{
-    Rig, RigOptions, copy, directory, id, in_runtime, on_copies, prepared, volume_remains, wish,
+    Rig, RigOptions, copy, directory, id, in_runtime, on_copies, prepared, topology_remains, volume_remains,
+    wish,
 };
 
 /// Rigs that work at the same time: most of the time each waits.
@@ -181,6 +186,58 @@ fn a_delete_comes_to_its_end() {
             rig.gone("doomed").await;
             assert_eq!(rig.agrees().await, 3);
             nothing_remains(&rig).await;
+            rig.close().await;
+        });
+    });
+}
+
+/// Whether an object is where it stays: ready, or failed for good.
+fn over(conditions: &[Condition]) -> bool {
+    condition_is(conditions, READY) || condition_is(conditions, FAILED)
+}
+
+async fn register(rig: &Rig, node: &str, device: &str) {
+    assert!(rig.ask_node_as(node, 2).await, "the names are free");
+    let rests = |seen: Option<&GlusterNode>| over(seen?.conditions()).then_some(());
+    rig.until(&rig.caches.nodes, &id(node).to_string(), "rests", rests).await;
+    if rig.caches.nodes.get(&id(node).to_string()).is_some_and(|n| condition_is(n.conditions(), READY)) {
+        assert!(rig.ask_device_as(device, &id(node).to_string(), 0).await, "the path is free");
+        let rests = |seen: Option<&GlusterDevice>| over(seen?.conditions()).then_some(());
+        // A device whose node went down waits for it.
+        let _ = rig.caches.devices.wait(&id(device).to_string(), Duration::from_secs(3), rests).await;
+    }
+}
+
+#[test]
+fn a_node_and_a_device_come_or_leave_nothing() {
+    let prepared = prepared(RigOptions::default(), async |rig| rig.make_topology(1, 1).await);
+    let commands = commands(prepared.path(), async |rig| register(rig, "node2", "device2-0").await);
+    let meets = |what: &str| commands.iter().any(|rule| rule.command.contains(what));
+    assert!(meets("peer probe") && meets("pvcreate") && meets("vgcreate"), "{commands:?}");
+    on_copies(prepared.path(), faults(commands), AT_ONCE, |directory, rule| {
+        in_runtime(async {
+            let rig = with_fault(directory, rule).await;
+            register(&rig, "node2", "device2-0").await;
+            rig.sim.faults().clear();
+            let nodes: Vec<GlusterNode> = rig.store.list().await.expect("a list");
+            if nodes.iter().any(|node| condition_is(node.conditions(), FAILED)) {
+                // It can be read why, and the same may be asked for again.
+                register(&rig, "again", "device-again").await;
+            }
+            let devices: Vec<GlusterDevice> = rig.store.list().await.expect("a list");
+            for device in &devices {
+                let rests = |seen: Option<&GlusterDevice>| over(seen?.conditions()).then_some(());
+                rig.until(&rig.caches.devices, &device.name_any(), "rests", rests).await;
+            }
+            let failed = |device: &&GlusterDevice| condition_is(device.conditions(), FAILED);
+            if let Some(failed) = rig.store.list::<GlusterDevice>().await.expect("a list").iter().find(failed)
+            {
+                assert!(rig.ask_device_as("once-more", &failed.spec.node, 0).await, "the path is free");
+                rig.ready(&rig.caches.devices, &id("once-more").to_string()).await;
+            }
+            rig.agrees().await;
+            rig.delete_topology().await;
+            assert_eq!(topology_remains(&rig.sim.snapshot()), Vec::<String>::new());
             rig.close().await;
         });
     });

@@ -232,15 +232,20 @@ impl Rig {
 
     /// Asks for a device; true when it was accepted.
     pub async fn ask_device(&self, n: usize, d: usize) -> bool {
+        self.ask_device_as(&format!("device{n}-{d}"), &node_name(n), d).await
+    }
+
+    /// Asks for a device of a node under another name.
+    pub async fn ask_device_as(&self, name: &str, node: &str, d: usize) -> bool {
         let spec = GlusterDeviceSpec {
-            node: node_name(n),
+            node: node.into(),
             path: format!("/dev/sd{}", (b'b' + u8::try_from(d).expect("few devices")) as char),
             state: State::Online,
             tags: BTreeMap::new(),
             on_refusal: OnRefusal::Forget,
             wipe: false,
         };
-        let decided = intent::device::create(&self.intent, id(&format!("device{n}-{d}")), spec).await;
+        let decided = intent::device::create(&self.intent, id(name), spec).await;
         matches!(decided.expect("a decision"), Decision::Accepted(_))
     }
 
