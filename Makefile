@@ -27,7 +27,7 @@ test: ## Run every test that needs no root; sets itself up
 	$(CARGO) test --locked
 	tests/kube/with env BRICKLAYER_TEST_REAL=1 bash -c 'BRICKLAYER_TEST_KUBECONFIG=$$KUBECONFIG $(CARGO) test --locked --test api_service'
 	$(CARGO) test --locked --test kubernetes
-	tests/heketi/clients/run target/debug/bricklayer
+	tests/heketi/clients/run
 
 test-real: ## Run the tests on real LVM, XFS and GlusterFS (root; a lab of virtual nodes); sets itself up
 	@tests/setup real

@@ -78,3 +78,16 @@ pub async fn let_go(intent: &Intent, volume: &GlusterVolume, holder: &str) -> Re
         Err(error) => Err(error.into()),
     }
 }
+
+/// Writes an annotation on a volume, if nobody has changed it since it was read.
+pub async fn annotate(
+    intent: &Intent,
+    volume: &GlusterVolume,
+    key: &str,
+    value: &str,
+) -> Result<(), AskError> {
+    let patch =
+        json!({"metadata": {"resourceVersion": volume.resource_version(), "annotations": {key: value}}});
+    intent.store.merge::<GlusterVolume>(&volume.name_any(), &patch).await?;
+    Ok(())
+}

@@ -12,7 +12,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
-use super::{AGAIN, PROVISIONER, PassError, Provisioner, class, live_volume, object_name, persistent_volume};
+use super::{
+    AGAIN, PROVISIONED_BY, PROVISIONER, PV_FINALIZER, PassError, Provisioner, class, live_volume,
+    object_name, persistent_volume,
+};
 use crate::intent::volume::{self, VolumeAsk};
 use crate::resources::{
     ClaimRef, GlusterVolume, GlusterVolumeSpec, OnRefusal, PLACED, READY, Sizing, condition, condition_is,
@@ -20,10 +23,8 @@ use crate::resources::{
 use crate::store::StoreError;
 use crate::units::{Bytes, Id};
 
-/// Says who provisioned a PersistentVolume.
-pub const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
-/// Keeps a PersistentVolume until its volume is gone.
-pub const PV_FINALIZER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
+/// Marks a volume that a PersistentVolume was made for.
+const SERVED: &str = "gluster.bricklayer.dev/served";
 /// Our finalizer on the volume of a claim: it is not removed under a PersistentVolume in use.
 const HOLDER: &str = "gluster.bricklayer.dev/claimed";
 const ASKED_OF: [&str; 2] =
@@ -97,7 +98,9 @@ pub async fn orphan_pass(
     if volume.metadata.deletion_timestamp.is_some() {
         return let_go_if_unused(&volume, &provisioner).await;
     }
-    if provisioner.volumes.get(&name).is_some() {
+    // Once it was served it is a person's data: a PersistentVolume that is gone then was kept by its
+    // policy, and only a person removes what it has left.
+    if volume.annotations().contains_key(SERVED) || provisioner.volumes.get(&name).is_some() {
         return Ok(Action::await_change());
     }
     let store = &provisioner.intent.store;
@@ -123,8 +126,10 @@ async fn let_go_if_unused(volume: &GlusterVolume, provisioner: &Provisioner) -> 
         return Ok(Action::await_change());
     }
     let name = volume.name_any();
-    let live = provisioner.intent.store.get::<PersistentVolume>(&name).await?;
-    if live.as_ref().is_none_or(persistent_volume::may_be_deleted) {
+    let own = provisioner.intent.store.get::<PersistentVolume>(&name).await?;
+    let uses = |other: &PersistentVolume| persistent_volume::handle(other) == Some(&name);
+    let used_by_other = provisioner.volumes.find(|other| other.name_any() != name && uses(other)).is_some();
+    if own.as_ref().is_none_or(persistent_volume::may_be_deleted) && !used_by_other {
         volume::let_go(&provisioner.intent, volume, HOLDER).await?;
         return Ok(Action::await_change());
     }
@@ -219,6 +224,9 @@ async fn bind(
     let Some(live) = live.filter(|live| live.metadata.deletion_timestamp.is_none()) else {
         return Ok(Action::requeue(AGAIN));
     };
+    if !live.annotations().contains_key(SERVED) {
+        volume::annotate(&provisioner.intent, &live, SERVED, "true").await?;
+    }
     let object = new_persistent_volume(claim, class, &live, size);
     match provisioner.intent.store.create(&object).await {
         Ok(_) => {

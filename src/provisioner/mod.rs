@@ -22,10 +22,14 @@ use kube::runtime::reflector::ObjectRef;
 
 use crate::intent::{AskError, Intent};
 use crate::resources::GlusterVolume;
-use crate::store::{Cache, Kind, StoreError};
+use crate::store::{Cache, Kind, StoreError, spawn_vital};
 
 /// The name of the provisioner and CSI driver.
 pub const PROVISIONER: &str = "gluster.bricklayer.dev";
+/// Says who provisioned a PersistentVolume.
+const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
+/// Keeps a PersistentVolume until its volume is gone.
+const PV_FINALIZER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
 /// How many objects of a kind are worked on at the same time.
 const CONCURRENCY: u16 = 32;
 /// How soon something that waits is looked at again when nothing wakes it.
@@ -57,9 +61,9 @@ impl Provisioner {
         let (claims, fill_claims) = Cache::start(&intent.store);
         let (volumes, fill_volumes) = Cache::start(&intent.store);
         let (classes, fill_classes) = Cache::start(&intent.store);
-        tokio::spawn(fill_claims);
-        tokio::spawn(fill_volumes);
-        tokio::spawn(fill_classes);
+        spawn_vital(fill_claims);
+        spawn_vital(fill_volumes);
+        spawn_vital(fill_classes);
         claims.synced().await;
         volumes.synced().await;
         classes.synced().await;

@@ -7,8 +7,7 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use serde_json::json;
 
-use super::claim::{PROVISIONED_BY, PV_FINALIZER};
-use super::{AGAIN, PROVISIONER, PassError, Provisioner, live_volume};
+use super::{AGAIN, PROVISIONED_BY, PROVISIONER, PV_FINALIZER, PassError, Provisioner, live_volume};
 use crate::intent::volume;
 use crate::store::StoreError;
 
@@ -30,8 +29,7 @@ pub async fn pass(seen: Arc<PersistentVolume>, provisioner: Arc<Provisioner>) ->
     if !may_be_deleted(&live) || claim_is_there(&provisioner, &live).await? {
         return Ok(Action::requeue(AGAIN));
     }
-    let handle = live.spec.as_ref().and_then(|spec| spec.csi.as_ref()).map(|csi| csi.volume_handle.clone());
-    let handle = handle.unwrap_or_default();
+    let handle = handle(&live).cloned().unwrap_or_default();
     if let Some(volume) = live_volume(&provisioner.intent, &handle).await? {
         if volume.metadata.deletion_timestamp.is_none() {
             volume::delete(&provisioner.intent, &handle, volume.uid()).await?;
@@ -52,6 +50,12 @@ pub async fn pass(seen: Arc<PersistentVolume>, provisioner: Arc<Provisioner>) ->
 /// Whether the data of a PersistentVolume is to go: it was released, and its policy says so.
 pub fn may_be_deleted(volume: &PersistentVolume) -> bool {
     is_released(volume) && wants_deletion(volume)
+}
+
+/// The volume object that a PersistentVolume stands for, if it is one of our driver's.
+pub fn handle(volume: &PersistentVolume) -> Option<&String> {
+    let csi = volume.spec.as_ref()?.csi.as_ref()?;
+    (csi.driver == PROVISIONER).then_some(&csi.volume_handle)
 }
 
 fn is_ours(volume: &PersistentVolume) -> bool {

@@ -23,19 +23,31 @@ pub struct Candidate {
     identity: String,
     /// The version of somebody else's lease, and when it was first seen by our clock.
     seen: Option<(String, Instant)>,
+    /// When the lease was asked for that is ours now.
+    acquired: Option<Instant>,
 }
 
 impl Candidate {
     /// A candidate with a name of its own.
     pub fn new(client: Client, namespace: &str, name: &str, identity: String) -> Self {
-        Self { api: Api::namespaced(client, namespace), name: name.into(), identity, seen: None }
+        Self {
+            api: Api::namespaced(client, namespace),
+            name: name.into(),
+            identity,
+            seen: None,
+            acquired: None,
+        }
     }
 
     /// Waits until the lease is ours.
     pub async fn acquire(&mut self) {
         loop {
+            let asked = Instant::now();
             match self.try_once().await {
-                Ok(true) => return,
+                Ok(true) => {
+                    self.acquired = Some(asked);
+                    return;
+                }
                 Ok(false) => {}
                 Err(error) => tracing::warn!(%error, "the lease cannot be read or written"),
             }
@@ -45,12 +57,14 @@ impl Candidate {
 
     /// Renews the lease for as long as that goes well. When it returns, the lease is lost.
     pub async fn hold(&mut self) {
-        let mut renewed = Instant::now();
+        let mut renewed = self.acquired.unwrap_or_else(Instant::now);
         while renewed.elapsed() < RENEW_WITHIN {
             tokio::time::sleep(EVERY).await;
+            // The lease holds from when the renewal was written, which may be long before its answer.
+            let asked = Instant::now();
             match tokio::time::timeout(RENEW_WITHIN.saturating_sub(renewed.elapsed()), self.try_once()).await
             {
-                Ok(Ok(true)) => renewed = Instant::now(),
+                Ok(Ok(true)) => renewed = asked,
                 Ok(Ok(false)) => return,
                 Ok(Err(error)) => tracing::warn!(%error, "the lease could not be renewed"),
                 Err(_) => return,

@@ -21,7 +21,7 @@ use crate::controllers::transports::Transports;
 use crate::controllers::{self, Context};
 use crate::executor::transport::sim::{Sim, SimOptions};
 use crate::intent::Intent;
-use crate::store::{Caches, Store};
+use crate::store::{Caches, Store, spawn_vital};
 use crate::units::Bytes;
 use metrics::Figures;
 
@@ -59,7 +59,7 @@ impl Works {
         let store = Store::new(client);
         let caches = Caches::start(&store).await;
         let (placing, work) = Placing::start(store.clone(), caches.clone());
-        tokio::spawn(work);
+        spawn_vital(work);
         let figures = Figures::new(caches.clone());
         let auditor = Transports::new(store.clone(), caches.clone(), sim.clone());
         tokio::spawn(audit_now_and_then(store.clone(), auditor, figures.clone()));

@@ -25,11 +25,37 @@ struct Shared<K: Kind> {
     waiting: Mutex<HashMap<String, Arc<Notify>>>,
     listeners: Mutex<Vec<Arc<Listener<K>>>>,
     synced: watch::Sender<bool>,
+    /// What was there before a list that is under way: what is missing from it went unseen.
+    before: Mutex<Vec<Arc<K>>>,
 }
 
 struct Listener<K: Kind> {
     changed: Mutex<HashSet<ObjectRef<K>>>,
     wake: Notify,
+}
+
+/// Somebody who waits for an object; nobody is left waiting when this is dropped.
+struct Waiting<'a, K: Kind> {
+    shared: &'a Shared<K>,
+    name: &'a str,
+    notify: Arc<Notify>,
+}
+
+impl<'a, K: Kind> Waiting<'a, K> {
+    fn new(shared: &'a Shared<K>, name: &'a str) -> Self {
+        let notify = shared.waiting.lock().entry(name.to_owned()).or_default().clone();
+        Self { shared, name, notify }
+    }
+}
+
+impl<K: Kind> Drop for Waiting<'_, K> {
+    fn drop(&mut self) {
+        let mut waiting = self.shared.waiting.lock();
+        // Two references are left when nobody else waits: ours and the map's.
+        if Arc::strong_count(&self.notify) <= 2 {
+            waiting.remove(self.name);
+        }
+    }
 }
 
 /// The names of changed objects, each once however often it changed: the queue is never longer than
@@ -48,8 +74,13 @@ impl<K: Kind> Cache<K> {
         let api = kube::Api::<K>::all(store.client());
         let (objects, mut writer) = reflector::store::<K>();
         let (synced, _) = watch::channel(false);
-        let shared =
-            Arc::new(Shared { objects, waiting: Mutex::default(), listeners: Mutex::default(), synced });
+        let shared = Arc::new(Shared {
+            objects,
+            waiting: Mutex::default(),
+            listeners: Mutex::default(),
+            synced,
+            before: Mutex::default(),
+        });
         let cache = Self { shared: shared.clone() };
         let fill = async move {
             let events = watcher(api, watcher::Config::default()).default_backoff();
@@ -58,6 +89,7 @@ impl<K: Kind> Cache<K> {
                 match event {
                     Ok(mut event) => {
                         strip(&mut event);
+                        shared.remember(&event);
                         writer.apply_watcher_event(&event);
                         shared.tell(&event);
                     }
@@ -111,16 +143,14 @@ impl<K: Kind> Cache<K> {
         mut test: impl FnMut(Option<&K>) -> Option<T>,
     ) -> Option<T> {
         let until = Instant::now() + timeout;
+        let waiting = Waiting::new(&self.shared, name);
         loop {
-            let notify = self.shared.waiting.lock().entry(name.to_owned()).or_default().clone();
-            let mut woken = std::pin::pin!(notify.notified());
+            let mut woken = std::pin::pin!(waiting.notify.notified());
             woken.as_mut().enable();
             if let Some(value) = test(self.get(name).as_deref()) {
-                self.forget_waiting(name, &notify);
                 return Some(value);
             }
             if tokio::time::timeout_at(until, woken).await.is_err() {
-                self.forget_waiting(name, &notify);
                 return test(self.get(name).as_deref());
             }
         }
@@ -134,14 +164,6 @@ impl<K: Kind> Cache<K> {
         listener.changed.lock().extend(now.iter().map(|object| ObjectRef::from_obj(object.as_ref())));
         listener.wake.notify_one();
         Changes(listener)
-    }
-
-    fn forget_waiting(&self, name: &str, notify: &Arc<Notify>) {
-        let mut waiting = self.shared.waiting.lock();
-        // Two references are left when nobody else waits: ours and the map's.
-        if Arc::strong_count(notify) <= 2 {
-            waiting.remove(name);
-        }
     }
 }
 
@@ -171,12 +193,20 @@ impl<K: Kind> Changes<K> {
 }
 
 impl<K: Kind> Shared<K> {
+    /// Keeps what is there when a new list begins: the list does not say what went away meanwhile.
+    fn remember(&self, event: &watcher::Event<K>) {
+        if matches!(event, watcher::Event::Init) {
+            *self.before.lock() = self.objects.state();
+        }
+    }
+
     fn tell(&self, event: &watcher::Event<K>) {
         match event {
             watcher::Event::Apply(object) | watcher::Event::Delete(object) => self.tell_one(object),
             watcher::Event::InitDone => {
-                for object in self.objects.state() {
-                    self.tell_one(&object);
+                let before = std::mem::take(&mut *self.before.lock());
+                for object in self.objects.state().iter().chain(&before) {
+                    self.tell_one(object);
                 }
                 // Whoever waits for an object that went away while the watch was down looks again.
                 self.waiting.lock().values().for_each(|notify| notify.notify_waiters());
@@ -207,3 +237,7 @@ fn strip<K: Kind>(event: &mut watcher::Event<K>) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "cache_tests.rs"]
+mod tests;

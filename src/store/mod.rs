@@ -36,10 +36,10 @@ impl Caches {
         let (nodes, fill_nodes) = Cache::start(store);
         let (devices, fill_devices) = Cache::start(store);
         let (volumes, fill_volumes) = Cache::start(store);
-        tokio::spawn(fill_clusters);
-        tokio::spawn(fill_nodes);
-        tokio::spawn(fill_devices);
-        tokio::spawn(fill_volumes);
+        spawn_vital(fill_clusters);
+        spawn_vital(fill_nodes);
+        spawn_vital(fill_devices);
+        spawn_vital(fill_volumes);
         let caches = Self { clusters, nodes, devices, volumes };
         caches.clusters.synced().await;
         caches.nodes.synced().await;
@@ -78,6 +78,23 @@ pub enum StoreError {
     /// The server did not answer, or answered that it cannot; whether a write happened is unknown.
     #[error("the object store does not answer: {0}")]
     Unavailable(#[source] Box<kube::Error>),
+}
+
+/// Starts a task without which the process is of no use. A panic in it ends the process, so that
+/// something starts it again, instead of a process that only looks alive.
+pub fn spawn_vital(work: impl Future<Output = ()> + Send + 'static) {
+    struct Ends;
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                std::process::abort();
+            }
+        }
+    }
+    tokio::spawn(async move {
+        let _ends = Ends;
+        work.await;
+    });
 }
 
 /// A typed handle on the objects. Cheap to clone.

@@ -208,10 +208,10 @@ fn refused_claim(world: &World) {
 fn claim_deleted_unseen(world: &World) {
     let operator = world.operator();
     world.topology();
-    world.claims(&["huge".into()], "gluster", "3Ti");
-    told(world, "huge", "needed nodes have room");
+    world.claims(&["unseen".into()], "gluster", "3Ti");
+    told(world, "unseen", "needed nodes have room");
     operator.kill();
-    world.cluster.run(&["delete", "pvc", "huge", "--timeout=60s"]);
+    world.cluster.run(&["delete", "pvc", "unseen", "--timeout=60s"]);
     assert!(world.cluster.run(&["get", "gvol", "-o", "name"]).contains("pvc-"), "the wish is remembered");
     let operator = world.operator();
     world.nothing_left();
@@ -235,7 +235,14 @@ fn retained(world: &World) {
     world.audit(operator, 2);
     let operator = world.operator();
     world.cluster.run(&["delete", "pv", &name, "--timeout=60s"]);
+    // A new operator looks at everything anew, and still leaves it alone.
+    operator.stop();
+    let operator = world.operator();
+    world.claims(&["other".into()], "gluster", "1Gi");
+    world.cluster.run(&["wait", "--for=jsonpath={.status.phase}=Bound", "pvc/other", "--timeout=60s"]);
     assert!(world.cluster.run(&["get", "gvol", "-o", "name"]).contains(&name), "Retain keeps the data");
+    assert_eq!(world.cluster.value(&["gvol", &name], "{.metadata.deletionTimestamp}"), "");
+    world.cluster.run(&["delete", "pvc", "other", "--timeout=60s"]);
     world.cluster.run(&["delete", "gvol", &name, "--timeout=60s"]);
     world.nothing_left();
     world.audit(operator, 0);

@@ -1,0 +1,65 @@
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::ObjectMeta;
+
+use super::*;
+
+fn object(name: &str) -> ConfigMap {
+    ConfigMap {
+        metadata: ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() },
+        ..ConfigMap::default()
+    }
+}
+
+/// A cache that is filled by hand.
+fn cache() -> (Cache<ConfigMap>, reflector::store::Writer<ConfigMap>) {
+    let (objects, writer) = reflector::store::<ConfigMap>();
+    let (synced, _) = watch::channel(false);
+    let shared = Shared {
+        objects,
+        waiting: Mutex::default(),
+        listeners: Mutex::default(),
+        synced,
+        before: Mutex::default(),
+    };
+    (Cache { shared: Arc::new(shared) }, writer)
+}
+
+fn feed(
+    cache: &Cache<ConfigMap>,
+    writer: &mut reflector::store::Writer<ConfigMap>,
+    event: watcher::Event<ConfigMap>,
+) {
+    cache.shared.remember(&event);
+    writer.apply_watcher_event(&event);
+    cache.shared.tell(&event);
+}
+
+#[test]
+fn what_went_away_while_a_watch_was_down_is_told() {
+    let (cache, mut writer) = cache();
+    for event in [watcher::Event::Init, watcher::Event::InitDone] {
+        feed(&cache, &mut writer, event);
+    }
+    for name in ["stays", "goes"] {
+        feed(&cache, &mut writer, watcher::Event::Apply(object(name)));
+    }
+    let changes = cache.changes();
+    assert_eq!(changes.drain().len(), 2);
+    for event in [watcher::Event::Init, watcher::Event::InitApply(object("stays")), watcher::Event::InitDone]
+    {
+        feed(&cache, &mut writer, event);
+    }
+    let told: HashSet<String> = changes.drain().into_iter().map(|reference| reference.name).collect();
+    assert_eq!(told, HashSet::from(["stays".to_owned(), "goes".to_owned()]));
+    assert!(cache.get("goes").is_none() && cache.get("stays").is_some());
+}
+
+#[tokio::test]
+async fn nobody_is_left_waiting() {
+    let (cache, mut writer) = cache();
+    feed(&cache, &mut writer, watcher::Event::Init);
+    feed(&cache, &mut writer, watcher::Event::InitDone);
+    let never = cache.wait("absent", Duration::from_millis(1), |seen| seen.map(|_| ()));
+    assert_eq!(never.await, None);
+    assert!(cache.shared.waiting.lock().is_empty());
+}
