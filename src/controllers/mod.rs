@@ -104,6 +104,12 @@ impl Context {
         Duration::from_millis(250 << (*count).min(8)).min(LONGEST_PAUSE)
     }
 
+    /// Forgets what is remembered about an object that goes.
+    fn forget<K: Kind>(&self, name: &str) {
+        self.placed_at.lock().remove(name);
+        self.tries.lock().remove(&format!("{}/{name}", K::kind(&())));
+    }
+
     fn went_well(&self, key: &str) {
         self.tries.lock().remove(key);
     }

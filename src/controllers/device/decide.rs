@@ -56,6 +56,10 @@ pub fn decide(device: Id, wipe: bool, seen: &Seen) -> Next {
             "the disk is in volume group {}: remove that group, or take another disk",
             pv.vg_name
         )),
+        (None, Some(content)) if content.contains("LVM2_member") => Next::Refuse(
+            "the disk belongs to LVM, and LVM does not say to which volume group: look with `lvm pvs -a` on the node"
+                .into(),
+        ),
         (None, Some(content)) if !wipe => Next::Refuse(format!(
             "the disk already contains {content}: clear it with wipefs, or set spec.wipe to have it destroyed"
         )),
@@ -94,6 +98,8 @@ mod tests {
             Next::Make { wipe: false, pv: false }
         );
         assert!(refused(on(true, Seen { foreign_pv: pv("data"), ..Seen::default() })));
+        let content = Some("LVM2_member".to_owned());
+        assert!(refused(on(true, Seen { content, ..Seen::default() })));
         let owner = Some("d2".to_owned());
         assert!(refused(on(true, Seen { foreign_pv: pv(""), owner, ..Seen::default() })));
     }

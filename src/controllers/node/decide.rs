@@ -18,6 +18,8 @@ pub struct Seen {
     pub mounts: HashSet<String>,
     /// Whether a brick that belongs here is not mounted.
     pub missing: bool,
+    /// Whether it knows of any other member.
+    pub has_peers: bool,
     /// The host of another member, through which it can be taken in.
     pub through: Option<String>,
     /// Whether it is the one that starts the pool when there is none.
@@ -32,7 +34,7 @@ pub enum Next {
         /// The host of that member.
         through: String,
     },
-    /// Mount its bricks again.
+    /// Mount its bricks again, and start their processes.
     Restore,
     /// Only write down what was seen.
     Report,
@@ -45,10 +47,14 @@ pub fn decide(node: &GlusterNode, seen: &Seen) -> Next {
         return Next::Report;
     }
     let known = node.status.as_ref().and_then(|status| status.peer_uuid.as_ref());
-    let is_member = known.is_some() && known == seen.peer_uuid.as_ref();
+    let is_member =
+        known.is_some() && known == seen.peer_uuid.as_ref() && (seen.has_peers || seen.through.is_none());
+    let booted = node.status.as_ref().and_then(|status| status.boot_id.as_ref());
+    let restarted = booted.is_some_and(|booted| *booted != seen.boot_id);
     match &seen.through {
         Some(through) if !is_member => Next::Join { through: through.clone() },
-        _ if seen.missing => Next::Restore,
+        // Mounted bricks may still have no process: glusterd can have started before they were.
+        _ if seen.missing || restarted => Next::Restore,
         _ => Next::Report,
     }
 }
@@ -103,6 +109,7 @@ mod tests {
             peer_uuid: Some("u".into()),
             through: through.map(str::to_owned),
             is_first: through.is_none(),
+            has_peers: through.is_some(),
             missing,
             ..Seen::default()
         };
@@ -112,6 +119,20 @@ mod tests {
         assert_eq!(decide(&node(Some("u")), &seen(Some("m1"), false)), Next::Report);
         assert_eq!(decide(&node(Some("u")), &seen(Some("m1"), true)), Next::Restore);
         assert_eq!(decide(&node(None), &seen(None, false)), Next::Report);
+        let alone = Seen { has_peers: false, ..seen(Some("m1"), false) };
+        assert_eq!(decide(&node(Some("u")), &alone), join);
+    }
+
+    #[test]
+    fn a_restart_is_told_by_the_boot_id() {
+        let seen =
+            Seen { peer_uuid: Some("u".into()), is_first: true, boot_id: "b".into(), ..Seen::default() };
+        let mut node = node(Some("u"));
+        assert_eq!(decide(&node, &seen), Next::Report);
+        for (known, next) in [("b", Next::Report), ("a", Next::Restore)] {
+            node.status.as_mut().unwrap().boot_id = Some(known.into());
+            assert_eq!(decide(&node, &seen), next);
+        }
     }
 
     #[test]

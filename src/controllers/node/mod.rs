@@ -4,6 +4,7 @@
 mod decide;
 mod restore;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt, stream};
@@ -16,18 +17,21 @@ use super::{Context, PassError, adopt, placing::transport_name, release};
 use crate::executor::ops::{gluster, lvm, mount};
 use crate::executor::{Batch, LOOK_DEADLINE, RunError, Step, Transport, TransportError, run};
 use crate::resources::{
-    ACCEPTED, FAILED, GlusterNode, GlusterNodeStatus, OnRefusal, REACHABLE, READY, condition_is, id_of,
-    set_condition,
+    ACCEPTED, FAILED, GlusterDevice, GlusterNode, GlusterNodeStatus, OnRefusal, REACHABLE, READY,
+    condition_is, id_of, set_condition,
 };
 use crate::store::Caches;
 use decide::{Next, Seen, decide};
 
-/// Nodes are woken by their own changes, and all of them by changes of clusters and by nodes that
-/// come and go: the pool is theirs together.
+/// Nodes are woken by their own changes, and all nodes of a cluster when its spec changes. What a
+/// cluster reports about them does not wake them.
 pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterNode>> + Send + use<> {
-    let nodes = caches.nodes.clone();
-    let all = caches.clusters.changes().stream().flat_map(move |cluster| {
-        let of = nodes.list().into_iter().filter(move |node| node.spec.cluster == cluster.name);
+    let (nodes, clusters) = (caches.nodes.clone(), caches.clusters.clone());
+    let mut seen = HashMap::new();
+    let all = clusters.changes().stream().flat_map(move |cluster| {
+        let generation = clusters.get_ref(&cluster).and_then(|cluster| cluster.metadata.generation);
+        let news = seen.insert(cluster.name.clone(), generation) != Some(generation);
+        let of = nodes.list().into_iter().filter(move |node| news && node.spec.cluster == cluster.name);
         stream::iter(of.map(|node| ObjectRef::from_obj(node.as_ref())).collect::<Vec<_>>())
     });
     stream::select(caches.nodes.changes().stream(), all)
@@ -97,6 +101,7 @@ async fn look(context: &Context, transport: &dyn Transport, node: &GlusterNode) 
     let mut seen = Seen {
         error: None,
         peer_uuid: own,
+        has_peers: peers.len() > 1,
         boot_id: outputs[1].stdout.trim().to_owned(),
         missing: restore::missing(context, node, &mounts),
         mounts,
@@ -210,7 +215,9 @@ pub(super) async fn suspect(context: &Context, node: &GlusterNode, error: &RunEr
 /// Lets a node go once nothing is on it: takes it out of the pool first.
 async fn remove(context: &Context, node: &GlusterNode) -> Result<Action, PassError> {
     let (name, id) = (node.name_any(), id_of(node));
-    if let Some(device) = context.caches.devices.find(|device| device.spec.node == name) {
+    // Live: a device that was just made may not have been seen yet, and would lose its way to the node.
+    let devices: Vec<GlusterDevice> = context.store.list().await?;
+    if let Some(device) = devices.iter().find(|device| device.spec.node == name) {
         let text = format!("its removal waits: device {} is still there, delete it first", device.name_any());
         return blocked(context, node, &text).await;
     }

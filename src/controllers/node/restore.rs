@@ -18,7 +18,9 @@ pub fn missing(context: &Context, node: &GlusterNode, mounts: &HashSet<String>) 
     context.caches.volumes.find(|volume| absent(volume, node, mounts).next().is_some()).is_some()
 }
 
-/// Mounts what is missing, then has GlusterFS start the brick processes again.
+/// Mounts what is missing, then has GlusterFS start the brick processes of all volumes on the node
+/// that do not run. One that fails does not keep the others back; the node counts as restarted until
+/// all went well.
 pub async fn restore(
     context: &Context,
     transport: &dyn Transport,
@@ -31,21 +33,34 @@ pub async fn restore(
     let mut batches = vec![];
     let mut names = BTreeSet::new();
     for volume in &volumes {
-        for placed in absent(volume, node, mounts) {
-            batches.push(brick::restore(placed.device, placed.id, &fstab));
+        let absent = absent(volume, node, mounts);
+        batches.extend(absent.map(|placed| brick::restore(placed.device, placed.id, &fstab)));
+        if here(volume, node).next().is_some() {
             names.insert(volume.volume_name());
         }
     }
-    tracing::info!(host, bricks = batches.len(), "bricks that are not mounted are brought back");
-    for done in join_all(batches.iter().map(|batch| run(transport, host, batch))).await {
-        done?;
-    }
+    tracing::info!(host, bricks = batches.len(), volumes = names.len(), "a node's bricks are brought back");
+    let mounted = join_all(batches.iter().map(|batch| run(transport, host, batch))).await;
+    let mut failed = mounted.into_iter().find_map(Result::err);
     let lock = context.gluster_lock(&node.spec.cluster);
-    let _one_at_a_time = lock.lock().await;
     for name in names {
-        run(transport, host, &gluster::restart_bricks(&name)).await?;
+        let _one_at_a_time = lock.lock().await;
+        if let Err(error) = run(transport, host, &gluster::restart_bricks(&name)).await {
+            failed.get_or_insert(error);
+        }
     }
-    Ok(())
+    failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// The bricks of a ready volume that belong on the node.
+fn here<'a>(
+    volume: &'a GlusterVolume,
+    node: &GlusterNode,
+) -> impl Iterator<Item = &'a PlacedBrick> + use<'a> {
+    let id = id_of(node);
+    let serves = condition_is(volume.conditions(), READY) && volume.metadata.deletion_timestamp.is_none();
+    let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref()).filter(|_| serves);
+    placement.into_iter().flat_map(|placement| placement.active()).filter(move |placed| placed.node == id)
 }
 
 fn absent<'a>(
@@ -53,9 +68,5 @@ fn absent<'a>(
     node: &GlusterNode,
     mounts: &'a HashSet<String>,
 ) -> impl Iterator<Item = &'a PlacedBrick> {
-    let id = id_of(node);
-    let serves = condition_is(volume.conditions(), READY) && volume.metadata.deletion_timestamp.is_none();
-    let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref()).filter(|_| serves);
-    let bricks = placement.into_iter().flat_map(|placement| placement.active());
-    bricks.filter(move |placed| placed.node == id && !mounts.contains(&mount_point(placed.device, placed.id)))
+    here(volume, node).filter(|placed| !mounts.contains(&mount_point(placed.device, placed.id)))
 }

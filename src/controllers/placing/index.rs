@@ -133,6 +133,11 @@ impl Index {
         self.count(name, volume);
     }
 
+    /// Whether a volume was decided about since this state of it: then nothing is decided on it.
+    pub fn is_ahead_of(&self, volume: &GlusterVolume) -> bool {
+        self.assumed.get(&volume.name_any()).is_some_and(|assumed| *assumed > attempt_of(volume))
+    }
+
     /// Takes in our own decision before any cache shows it.
     pub fn assume(&mut self, decided: &GlusterVolume) {
         let name = decided.name_any();

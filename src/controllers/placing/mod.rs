@@ -8,8 +8,8 @@ pub mod index;
 
 use std::sync::Arc;
 
-use kube::Resource;
 use kube::core::ClusterResourceScope;
+use kube::{Resource, ResourceExt};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::resources::{
@@ -128,6 +128,10 @@ impl Work {
     async fn decide(&mut self, request: Request) {
         let now = jiff::Timestamp::now();
         match request {
+            Request::Volume(volume, answer) if self.index.is_ahead_of(&volume) => {
+                // Nobody waits any more when the reconciler was cancelled.
+                let _ = answer.send(Err(StoreError::Conflict(volume.name_any())));
+            }
             Request::Volume(volume, answer) => {
                 let verdict = self.index.place(&volume, now);
                 let decided = volume_decided(&volume, verdict, now);

@@ -1,7 +1,9 @@
 //! Volumes: from a wish to bricks, and back to nothing. A pass: decide, perform, report.
 
 mod decide;
+mod glusterfs;
 mod perform;
+mod reach;
 mod report;
 
 use std::sync::Arc;
@@ -41,12 +43,13 @@ pub async fn pass(volume: Arc<GlusterVolume>, context: Arc<Context>) -> Result<A
         Next::Unmake => {
             let cleared = perform::unmake(&context, &volume).await?;
             if cleared.complete() && volume.metadata.deletion_timestamp.is_some() {
+                context.forget::<GlusterVolume>(&name);
                 return release(&context, volume.as_ref()).await;
             }
             report(&context, &volume, Report::Unmade(cleared)).await
         }
         Next::Release => {
-            context.placed_at.lock().remove(&name);
+            context.forget::<GlusterVolume>(&name);
             release(&context, volume.as_ref()).await
         }
         Next::Delete => {

@@ -109,12 +109,15 @@ pub fn restore(device: Id, brick: Id, fstab: &str) -> Batch {
     let node = device_node(device, brick);
     Batch::new(
         [
+            // A brick that was removed meanwhile gets no line: the node would not boot with it.
+            Step::always(lvm::lv_exists(&vg_name(device), &lv_name(brick))),
             Step::always(lvm::lvm(["vgchange", "-qq", "-ay", &vg_name(device)])),
             Step::always(mount::fstab_add(fstab, &node, &dir)),
             Step::unless(mount::is_mounted(&dir), mount::mount(&node, &dir)),
         ],
         LVM_DEADLINE,
     )
+    .locked(lock(brick))
 }
 
 /// Gives a brick directory to a group, unless it is root's.
@@ -127,9 +130,10 @@ fn owned_by(gid: i64, brick_dir: &str) -> Vec<Step> {
     vec![Step::always(chown), Step::always(chmod)]
 }
 
-/// One brick is worked on by one batch at a time.
+/// One brick is worked on by one batch at a time. There are 256 locks for all bricks: a node keeps a
+/// file for each lock it ever had.
 fn lock(brick: Id) -> String {
-    format!("brick-{brick}")
+    format!("brick-{}", &brick.to_string()[..2])
 }
 
 /// The thin pool and the volume in it are made by two commands: one alone would tag only the pool,
