@@ -84,6 +84,10 @@ pub fn claim_to_bytes(lab: &Lab) {
 
     let used = cluster.try_run(&["delete", "glusternode", "node1", "--wait=false"]);
     assert!(used.status.success());
+    wait_for("the reason why the node stays", 60, || {
+        let why = cluster.value(&["glusternode/node1"], "{.status.conditions[?(@.type=='Ready')].message}");
+        why.contains("its removal waits: device node1-vdb").then_some(())
+    });
     cluster.run(&["delete", "glusterdevice", "--all", "--timeout=120s"]);
     cluster.run(&["delete", "glusternode", "--all", "--timeout=120s"]);
     cluster.run(&["delete", "glustercluster", "--all", "--timeout=60s"]);

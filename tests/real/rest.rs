@@ -229,6 +229,20 @@ pub fn node_is_down(lab: &Lab) {
     assert!(text.contains(&named), "the refusal names the node: {text}");
     let mut deletes =
         [served.spawn(&["volume", "delete", &on_all]), served.spawn(&["volume", "delete", &on_two])];
+    // GlusterFS stops the volumes and then refuses to forget them while a member is away: the bricks
+    // stay where they are, and the deletes wait.
+    wait_for("both volumes to be stopped", 60, || {
+        let text = lab.on(1, "gluster volume info");
+        (text.matches("Status: Stopped").count() == 2).then_some(())
+    });
+    assert_eq!(
+        lab.on(1, "grep -c /var/lib/heketi /proc/mounts").trim(),
+        "2",
+        "bricks stay until the volume is gone"
+    );
+    for delete in &mut deletes {
+        assert!(delete.try_wait().unwrap().is_none(), "a delete ended while a node was down");
+    }
     lab.start_node(3);
     for delete in &mut deletes {
         let status = wait_for("the delete after the node is back", 120, || delete.try_wait().unwrap());

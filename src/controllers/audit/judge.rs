@@ -244,7 +244,13 @@ fn unowned(
         let owner = volume.options.iter().find(|(key, _)| key == OWNER_OPTION).map(|(_, id)| id.as_str());
         let owned = owner.is_some_and(|owner| owners.volumes.contains(owner))
             || volume.bricks.iter().any(|brick| owners.bricks.contains(brick));
-        if owner.is_some() && !owned {
+        // One that was made and not yet marked when its maker died is ours by where its bricks are.
+        let on_our_device = |brick: &String| {
+            let vg = brick.split_once(MOUNTS).and_then(|(_, below)| below.split('/').next());
+            vg.is_some_and(|vg| owners.devices.iter().any(|device| vg == vg_name(*device)))
+        };
+        let ours = owner.is_some() || volume.bricks.iter().any(on_our_device);
+        if ours && !owned {
             judged.wrong.push(format!("gluster volume {} on {host} belongs to no object", volume.name));
         }
     }

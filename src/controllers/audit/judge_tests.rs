@@ -147,3 +147,13 @@ fn what_no_object_owns_is_found() {
         assert_eq!(found, text != "belongs to no object", "{text}: {judged}");
     }
 }
+
+#[test]
+fn a_gluster_volume_without_our_mark_is_known_by_its_bricks() {
+    let mut world = world();
+    std::sync::Arc::make_mut(&mut world.view.volumes)[0].options.clear();
+    world.volume.status = None;
+    world.volume.metadata.labels = None;
+    let judged = judged(&world);
+    assert!(judged.wrong.iter().any(|wrong| wrong.contains("belongs to no object")), "{judged}");
+}
