@@ -10,7 +10,7 @@ use crate::fixture::{Lab, Server, command, run};
 use crate::http::Client;
 use crate::machine::{self, Spent};
 
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
 const CREATE: &str = r#"{"size":1,"durability":{"type":"replicate","replicate":{"replica":3}}}"#;
 
 /// Takes turns, so that both see the same machine.

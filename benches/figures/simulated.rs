@@ -195,7 +195,8 @@ impl Bench {
                 client.json(path);
             }
             volume.push(start.elapsed().as_secs_f64());
-            others.push(spent.since(0).others);
+            // The new process had spent nothing before: all of its time is its own.
+            others.push(spent.since(self.pid).others);
         }
         let (fresh, _) = machine::memory(self.pid);
         hello.sort_by(f64::total_cmp);

@@ -100,6 +100,7 @@ fn open_sim(data: &Path, args: &SimulatedArgs) -> anyhow::Result<Sim> {
     let options = SimOptions {
         device_size: args.simulated_device_size,
         log_commands: args.simulated_log,
+        remembered: 0,
         ..SimOptions::new(data.join("simulated"))
     };
     let sim = Sim::open(options).context("the simulated nodes cannot be opened")?;

@@ -52,7 +52,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let mut like = args.simulated_args.clone();
     like.simulated_device_size = config.simulated_device_size.unwrap_or(like.simulated_device_size);
     let sim = simulated.then(|| open_sim(&args.data, &like)).transpose()?;
-    let works = Works::start(embedded.client(), sim, LOOK_EVERY).await;
+    let works = Works::start(embedded.client(), sim.clone(), LOOK_EVERY).await;
     let router = heketi::router(works.intent(), config.heketi_options());
     let listener = tokio::net::TcpListener::bind(&address).await;
     let listener =
@@ -71,6 +71,9 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         ended = works.controllers => bail!("the controllers ended: {ended:?}"),
     }
     embedded.shutdown().await;
+    if let Some(sim) = sim {
+        sim.settle().context("the state of the simulated nodes cannot be written")?;
+    }
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
-use super::node::look_at_lvm;
+use super::node::look_at_groups;
 use super::{Context, PassError, adopt, kept, placing::transport_name, release};
 use crate::executor::ops::lvm;
 use crate::executor::{Batch, LOOK_DEADLINE, LVM_DEADLINE, RunError, Step, Transport, run};
@@ -136,7 +136,7 @@ async fn look(
     device: &GlusterDevice,
 ) -> Result<Seen, PassError> {
     let (path, vg) = (&device.spec.path, vg_name(id_of(device)));
-    let (pvs, vgs, _) = look_at_lvm(transport, host).await?;
+    let (pvs, vgs) = look_at_groups(transport, host).await?;
     let group = vgs.into_iter().find(|group| group.name == vg);
     let own = pvs.iter().find(|pv| pv.vg_name == vg);
     if let (Some(group), Some(own)) = (&group, own) {
@@ -245,7 +245,7 @@ async fn clear(
     device: &GlusterDevice,
 ) -> Result<(), RunError> {
     let id = id_of(device);
-    let (pvs, _, _) = look_at_lvm(transport, host).await?;
+    let (pvs, _) = look_at_groups(transport, host).await?;
     let known = device.status.as_ref().and_then(|status| status.pv_uuid.as_ref());
     let in_group = pvs.iter().find(|pv| pv.vg_name == vg_name(id));
     // A try that was cut off has removed the group, or has not made it yet: the disk is marked still.

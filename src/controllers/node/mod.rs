@@ -269,20 +269,16 @@ async fn failed(context: &Context, node: &GlusterNode) -> Result<Action, PassErr
     }
 }
 
-/// What LVM knows on a node; also how a brick that is gone is told from one that is not.
-pub(super) async fn look_at_lvm(
+/// The physical volumes and volume groups of a node.
+pub(super) async fn look_at_groups(
     transport: &dyn Transport,
     host: &str,
-) -> Result<(Vec<lvm::PhysicalVolume>, Vec<lvm::VolumeGroup>, Vec<lvm::LogicalVolume>), RunError> {
-    let batch = lvm::look();
+) -> Result<(Vec<lvm::PhysicalVolume>, Vec<lvm::VolumeGroup>), RunError> {
+    let batch = lvm::look_at_groups();
     let outputs = run(transport, host, &batch).await?;
     let garbled = |step: usize| {
         let command = batch.steps[step].run.shown();
         move |cause| RunError::Garbled { host: host.into(), command, cause }
     };
-    Ok((
-        lvm::parse_pvs(&outputs[0]).map_err(garbled(0))?,
-        lvm::parse_vgs(&outputs[1]).map_err(garbled(1))?,
-        lvm::parse_lvs(&outputs[2]).map_err(garbled(2))?,
-    ))
+    Ok((lvm::parse_pvs(&outputs[0]).map_err(garbled(0))?, lvm::parse_vgs(&outputs[1]).map_err(garbled(1))?))
 }

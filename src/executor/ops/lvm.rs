@@ -165,6 +165,11 @@ pub fn look() -> Batch {
     Batch::new([list_pvs(), list_vgs(), list_lvs()].map(Step::always), LOOK_DEADLINE)
 }
 
+/// Looks at the physical volumes and volume groups of a node only: thousands of bricks do not matter.
+pub fn look_at_groups() -> Batch {
+    Batch::new([list_pvs(), list_vgs()].map(Step::always), LOOK_DEADLINE)
+}
+
 /// Reads the answer of [`list_pvs`].
 pub fn parse_pvs(output: &Output) -> Result<Vec<PhysicalVolume>, String> {
     rows(output, "pv")

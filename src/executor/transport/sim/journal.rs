@@ -44,8 +44,9 @@ pub enum SimError {
     },
 }
 
-/// When the journal has grown this large, the state is written anew.
-const COMPACT_AT: u64 = 256 << 20;
+/// When the journal has grown this large and larger than the state, the state is written anew: reading
+/// the journal takes longer than reading the state, and writing the state must not become the main work.
+const COMPACT_AT: u64 = 32 << 20;
 
 /// Something that changed the state.
 #[derive(Debug, Serialize, Deserialize)]
@@ -105,32 +106,67 @@ pub(super) struct Journal {
     directory: PathBuf,
     generation: u64,
     file: File,
+    /// Bytes in the journal.
     written: u64,
+    /// Bytes of the state as it was written last.
+    state_size: u64,
     /// Holds the lock for as long as it lives.
     _lock: File,
 }
 
 impl Journal {
-    /// Locks a directory, reads what it holds and writes that anew.
+    /// Locks a directory and reads what it holds. What was in a journal becomes part of the state,
+    /// which is then written anew.
     pub(super) fn open(directory: &Path, device_size: Bytes) -> Result<(Self, State), SimError> {
         fs::create_dir_all(directory).map_err(at(directory))?;
         let lock = lock(directory)?;
-        let stored = read_state(directory)?;
-        let (generation, mut state) = match stored {
-            Some(stored) => (stored.generation, stored.state),
-            None => (0, State::new(device_size)),
+        let (mut state, mut journal) = match read_state(directory)? {
+            Some((stored, state_size)) => {
+                let path = journal_path(directory, stored.generation);
+                let file = open_journal(&path)?;
+                let generation = stored.generation;
+                let journal = Self {
+                    directory: directory.to_owned(),
+                    generation,
+                    file,
+                    written: 0,
+                    state_size,
+                    _lock: lock,
+                };
+                (stored.state, journal)
+            }
+            None => {
+                let state = State::new(device_size);
+                let (file, state_size) = write_state(directory, 1, &state)?;
+                let journal = Self {
+                    directory: directory.to_owned(),
+                    generation: 1,
+                    file,
+                    written: 0,
+                    state_size,
+                    _lock: lock,
+                };
+                (state, journal)
+            }
         };
-        replay(&journal_path(directory, generation), &mut state)?;
-        state.device_size = device_size;
-        let file = write_state(directory, generation + 1, &state)?;
-        let journal = Self {
-            directory: directory.to_owned(),
-            generation: generation + 1,
-            file,
-            written: 0,
-            _lock: lock,
-        };
+        journal.written = replay(&journal_path(directory, journal.generation), &mut state)?;
+        if state.device_size != device_size {
+            state.device_size = device_size;
+            journal.written += 1;
+        }
+        journal.settle(&state)?;
         Ok((journal, state))
+    }
+
+    /// Writes the state anew if the journal holds anything, so that the next start is quick.
+    pub(super) fn settle(&mut self, state: &State) -> Result<(), SimError> {
+        if self.written > 0 {
+            let written = write_state(&self.directory, self.generation + 1, state)?;
+            (self.file, self.state_size) = written;
+            self.generation += 1;
+            self.written = 0;
+        }
+        Ok(())
     }
 
     /// Appends an entry that has been applied to `state`.
@@ -140,12 +176,7 @@ impl Journal {
         line.push(b'\n');
         self.file.write_all(&line).map_err(at(&path))?;
         self.written += line.len() as u64;
-        if self.written >= COMPACT_AT {
-            self.file = write_state(&self.directory, self.generation + 1, state)?;
-            self.generation += 1;
-            self.written = 0;
-        }
-        Ok(())
+        if self.written >= COMPACT_AT.max(self.state_size) { self.settle(state) } else { Ok(()) }
     }
 }
 
@@ -167,7 +198,12 @@ fn lock(directory: &Path) -> Result<File, SimError> {
     }
 }
 
-fn read_state(directory: &Path) -> Result<Option<Stored>, SimError> {
+fn open_journal(path: &Path) -> Result<File, SimError> {
+    OpenOptions::new().create(true).append(true).open(path).map_err(at(path))
+}
+
+/// The state as it was written last, and how many bytes that took.
+fn read_state(directory: &Path) -> Result<Option<(Stored, u64)>, SimError> {
     let path = directory.join("state.json");
     let text = match fs::read(&path) {
         Ok(text) => text,
@@ -177,14 +213,15 @@ fn read_state(directory: &Path) -> Result<Option<Stored>, SimError> {
     let corrupt = |source| SimError::Corrupt { path, line: 1, source };
     let mut stored: Stored = serde_json::from_slice(&text).map_err(corrupt)?;
     stored.state.nodes.values_mut().for_each(super::state::Node::share);
-    Ok(Some(stored))
+    Ok(Some((stored, text.len() as u64)))
 }
 
-/// Applies the lines of a journal. The last one may be torn: nobody was told that it was done.
-fn replay(path: &Path, state: &mut State) -> Result<(), SimError> {
+/// Applies the lines of a journal and says how many bytes it has. The last line may be torn: nobody was
+/// told that it was done.
+fn replay(path: &Path, state: &mut State) -> Result<u64, SimError> {
     let text = match fs::read(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(at(path)(error)),
     };
     let mut lines = text.split_inclusive(|byte| *byte == b'\n').enumerate().peekable();
@@ -197,22 +234,22 @@ fn replay(path: &Path, state: &mut State) -> Result<(), SimError> {
             Ok(_) | Err(_) => tracing::warn!(?path, "the last line is torn and left out"),
         }
     }
-    Ok(())
+    Ok(text.len() as u64)
 }
 
 /// Writes the state under a new generation and opens that generation's journal. The old files count
 /// until the new state has taken its place.
-fn write_state(directory: &Path, generation: u64, state: &State) -> Result<File, SimError> {
+fn write_state(directory: &Path, generation: u64, state: &State) -> Result<(File, u64), SimError> {
     let (path, new) = (directory.join("state.json"), directory.join("state.json.new"));
     let journal = journal_path(directory, generation);
-    let file = OpenOptions::new().create(true).append(true).open(&journal);
-    let file = file.map_err(at(&journal))?;
+    let file = open_journal(&journal)?;
     file.set_len(0).map_err(at(&journal))?;
     let stored = StoredRef { generation, state };
     let text = serde_json::to_vec(&stored).map_err(|e| at(&new)(e.into()))?;
+    let size = text.len() as u64;
     fs::write(&new, text).map_err(at(&new))?;
     fs::rename(&new, &path).map_err(at(&path))?;
     // A journal that stays behind is never read again.
     let _ = fs::remove_file(journal_path(directory, generation - 1));
-    Ok(file)
+    Ok((file, size))
 }

@@ -78,7 +78,7 @@ use journal::{Entry, Journal};
 use state::State;
 use text::Text;
 
-/// So many commands are kept in memory.
+/// So many commands are kept in memory unless the options say otherwise.
 const LOG_LENGTH: usize = 10_000;
 /// The faults file is looked at no more often than this.
 const FAULTS_FILE_EVERY: Duration = Duration::from_millis(100);
@@ -92,17 +92,20 @@ pub struct SimOptions {
     pub device_size: Bytes,
     /// Whether every command is written to `commands.log` in the directory.
     pub log_commands: bool,
+    /// How many commands are kept in memory for [`Sim::log`].
+    pub remembered: usize,
     /// The deadline of every batch is at most this, so that a test need not wait for a hanging node.
     pub deadline_limit: Duration,
 }
 
 impl SimOptions {
-    /// Disks of 500 GiB, no log of commands, and deadlines as the batches say.
+    /// Disks of 500 GiB, no log of commands but for the last 10,000 in memory, and deadlines as the batches say.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
             device_size: Bytes::from_gib(500),
             log_commands: false,
+            remembered: LOG_LENGTH,
             deadline_limit: Duration::from_secs(24 * 3600),
         }
     }
@@ -159,6 +162,7 @@ struct Shared {
     faults_file: Mutex<Watched>,
     hook: RwLock<Option<Hook>>,
     log: Mutex<VecDeque<Logged>>,
+    remembered: usize,
     log_file: Option<Mutex<File>>,
     /// The locks of batches, by node and name.
     locks: Mutex<HashMap<(Text, String), Lock>>,
@@ -202,6 +206,7 @@ impl Sim {
             }),
             hook: RwLock::new(None),
             log: Mutex::new(VecDeque::new()),
+            remembered: options.remembered,
             log_file,
             locks: Mutex::new(HashMap::new()),
             commands: AtomicU64::new(0),
@@ -222,7 +227,7 @@ impl Sim {
         *self.shared.hook.write() = hook;
     }
 
-    /// The last commands, the oldest first; no more than 10,000.
+    /// The last commands, the oldest first.
     pub fn log(&self) -> Vec<Logged> {
         self.shared.log.lock().iter().cloned().collect()
     }
@@ -230,6 +235,13 @@ impl Sim {
     /// How many commands were given to nodes since the simulation was opened.
     pub fn commands(&self) -> u64 {
         self.shared.commands.load(Ordering::Relaxed)
+    }
+
+    /// Writes the state in the form that is read quickest. Nothing is lost without it.
+    pub fn settle(&self) -> Result<(), SimError> {
+        let mut inner = self.shared.inner.lock();
+        let Inner { state, journal, .. } = &mut *inner;
+        journal.settle(state)
     }
 
     /// The state of all nodes.

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio::{sync::OwnedMutexGuard, time::Instant};
 
 use super::{
-    Inner, LOG_LENGTH, Logged, Point, Sim, When, command,
+    Inner, Logged, Point, Sim, When, command,
     faults::{self, Fault},
     journal::Entry,
     state::State,
@@ -210,8 +210,11 @@ impl Sim {
                 tracing::warn!(%error, "commands.log cannot be written");
             }
         }
+        if self.shared.remembered == 0 {
+            return n;
+        }
         let mut log = self.shared.log.lock();
-        if log.len() == LOG_LENGTH {
+        if log.len() == self.shared.remembered {
             log.pop_front();
         }
         log.push_back(Logged { n, host: host.to_owned(), argv: Argv(without_script(argv)) });

@@ -230,10 +230,11 @@ fn lvs(node: &Node, look: &Look, target: Option<&str>, tag: Option<&str>) -> Res
         None => (None, ""),
     };
     let counting = look.columns.contains(&"thin_count");
+    let part = tag.map(Text::from);
     let mut rows = vec![];
     for (vg_name, vg) in groups(node, group)? {
         let mut seen = if one.is_empty() {
-            all_lvs(vg, counting)
+            all_lvs(vg, counting, part.as_ref())
         } else {
             let lv = vg.lvs.get(&Text::from(one));
             let lv = lv.ok_or_else(|| no_lv(&vg_name, one))?;
@@ -281,8 +282,12 @@ fn seen(vg: &Vg, name: String, lv: &Lv, counting: bool) -> Seen {
     Seen { name, hidden: false, extents: lv.extents, pool, tags: lv.tags.to_string(), attr, thin_count }
 }
 
-/// All logical volumes of a group, with the hidden ones of its pools.
-fn all_lvs(vg: &Vg, counting: bool) -> Vec<Seen> {
+/// All logical volumes of a group, with the hidden ones of its pools; or those that may have a tag.
+fn all_lvs(vg: &Vg, counting: bool, tag: Option<&Text>) -> Vec<Seen> {
+    if let Some(tag) = tag {
+        let may_match = vg.lvs.iter().filter(|(_, lv)| lv.tags.may_contain(tag));
+        return may_match.map(|(name, lv)| seen(vg, name.to_string(), lv, counting)).collect();
+    }
     let hidden = |name: String, extents: u32, attr: &'static str| Seen {
         name,
         hidden: true,

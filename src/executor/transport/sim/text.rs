@@ -45,6 +45,13 @@ impl Text {
         self.bytes().is_empty()
     }
 
+    /// False only if `part` is surely not in it, beginning after the start or a comma: a quick look
+    /// without unpacking.
+    pub(super) fn may_contain(&self, part: &Text) -> bool {
+        let part = part.bytes();
+        part.is_empty() || self.bytes().windows(part.len()).any(|window| window == part)
+    }
+
     fn bytes(&self) -> &[u8] {
         match &self.0 {
             Packed::Short(length, bytes) => &bytes[..usize::from(*length)],
@@ -201,6 +208,21 @@ mod tests {
             assert_eq!(packed.to_string(), text);
             assert_eq!(packed, Text::from(text.as_str()));
         }
+    }
+
+    #[test]
+    fn parts_are_found_without_unpacking() {
+        let id = |digit: char| digit.to_string().repeat(32);
+        let tags =
+            Text::from(format!("bricklayer.brick={},x,bricklayer.volume={}", id('a'), id('b')).as_str());
+        for tag in [
+            "x".to_owned(),
+            format!("bricklayer.brick={}", id('a')),
+            format!("bricklayer.volume={}", id('b')),
+        ] {
+            assert!(tags.may_contain(&Text::from(tag.as_str())), "{tag}");
+        }
+        assert!(!tags.may_contain(&Text::from(format!("bricklayer.brick={}", id('b')).as_str())));
     }
 
     #[test]
