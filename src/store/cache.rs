@@ -228,11 +228,16 @@ impl<K: Kind> Shared<K> {
     }
 }
 
+/// Annotations longer than this many bytes are kept by their writers for themselves, and read live.
+const LONG_ANNOTATION: usize = 128;
+
 /// Drops what is only ever read live and what would double the memory of a large cache.
 fn strip<K: Kind>(event: &mut watcher::Event<K>) {
     if let watcher::Event::Apply(object) | watcher::Event::InitApply(object) = event {
         object.meta_mut().managed_fields = None;
-        object.meta_mut().annotations = None;
+        if let Some(annotations) = object.meta_mut().annotations.as_mut() {
+            annotations.retain(|_, value| value.len() <= LONG_ANNOTATION);
+        }
     }
 }
 
