@@ -25,13 +25,14 @@ pub struct Brick {
     pub gid: i64,
 }
 
-/// Whether mkfs.xfs came to its end: it marks the superblock as in progress until then.
-const XFS_COMPLETE: &str =
-    r#"xfs_db -r -c 'sb 0' -c 'print inprogress' "$1" 2>/dev/null | grep -q '^inprogress = 0$'"#;
+/// Whether mkfs.xfs came to its end: it marks the superblock as in progress until then. The superblock
+/// begins with `XFSB`; its byte 126 is that mark.
+const XFS_COMPLETE: &str = r#"set -- $(od -An -v -tx1 -N127 "$1" 2>/dev/null)
+[ $# = 127 ] && [ "$1$2$3$4" = 58465342 ] && [ "${127}" = 00 ]"#;
 
 /// Makes a brick, from nothing or from whatever an interrupted try has left.
 pub fn create(brick: &Brick, fstab: &str) -> Batch {
-    let (vg, lv) = (vg_name(brick.device), lv_name(brick.id));
+    let vg = vg_name(brick.device);
     let node = device_node(brick.device, brick.id);
     let dir = mount_point(brick.device, brick.id);
     let brick_dir = format!("{dir}/brick");
@@ -40,7 +41,9 @@ pub fn create(brick: &Brick, fstab: &str) -> Batch {
     let mut steps = vec![
         Step::always(Argv::new(["mkdir", "-p", &dir])),
         Step::unless(lvm::lv_exists(&vg, &pool_name(brick.id)), create_pool(brick)),
-        Step::unless(lvm::lv_exists(&vg, &lv), create_lv(brick)),
+        // The shell itself can tell whether the device is there. An inactive volume has none, and is
+        // refused either way.
+        Step::unless(Argv::new(["test", "-e", &node]), create_lv(brick)),
         Step::unless(complete, mkfs),
         Step::always(mount::fstab_add(fstab, &node, &dir)),
         Step::unless(mount::is_mounted(&dir), mount::mount(&node, &dir)),

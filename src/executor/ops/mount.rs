@@ -6,16 +6,19 @@ use crate::executor::{Argv, Output};
 pub const MOUNT_OPTIONS: &str = "rw,inode64,noatime,nouuid";
 
 /// Adds a line to an fstab unless one has this mount point already. The new file is complete and on
-/// disk before it takes the old one's place, and a lock keeps two writers apart.
+/// disk before it takes the old one's place, and a lock keeps two writers apart. The shell itself looks
+/// through the lines: each program that need not be started makes a brick sooner.
 const FSTAB_ADD: &str = r#"set -e
 exec 9>"$1.lock"; flock 9
-touch "$1"
-if awk -v m="$3" '$2 == m { found = 1 } END { exit !found }' "$1"; then exit 0; fi
+[ -e "$1" ] || touch "$1"
+while read -r device point rest || [ -n "$device" ]; do
+if [ "$point" = "$3" ]; then exit 0; fi
+done < "$1"
 cp -p "$1" "$1.new"
 printf '%s %s xfs %s 1 2\n' "$2" "$3" "$4" >> "$1.new"
 sync "$1.new"
 mv "$1.new" "$1"
-sync "$(dirname "$1")""#;
+sync "${1%/*}/""#;
 
 /// Takes the lines with a mount point out of an fstab, in the same careful way.
 const FSTAB_REMOVE: &str = r#"set -e

@@ -35,7 +35,10 @@ pub(super) fn run(node: &mut Node, program: &str, words: &[String]) -> Option<Do
         ("test", [what, path]) => {
             let found = match *what {
                 "-d" => node.is_dir(path),
-                "-e" => node.is_dir(path) || node.fstabs.contains_key(&Text::from(*path)),
+                "-e" => {
+                    let is_file = node.fstabs.contains_key(&Text::from(*path));
+                    is_file || node.is_dir(path) || node.find_lv(path).is_some()
+                }
                 _ => {
                     return Some(Done::failed(2, format!("test: {what}: unary operator expected\n")));
                 }
