@@ -13,11 +13,12 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
-use super::{Context, PassError, adopt, placing::transport_name, release};
+use super::placing::{FOUNDER, transport_name};
+use super::{Context, PassError, adopt, release};
 use crate::executor::ops::{gluster, lvm, mount};
 use crate::executor::{Batch, LOOK_DEADLINE, RunError, Step, Transport, TransportError, run};
 use crate::resources::{
-    ACCEPTED, FAILED, GlusterDevice, GlusterNode, GlusterNodeStatus, OnRefusal, REACHABLE, READY,
+    ACCEPTED, FAILED, GlusterDevice, GlusterNode, GlusterNodeStatus, OnRefusal, REACHABLE, READY, condition,
     condition_is, id_of, set_condition,
 };
 use crate::store::Caches;
@@ -133,10 +134,14 @@ fn members(context: &Context, node: &GlusterNode, seen: &mut Seen) {
     let joined =
         |other: &&Arc<GlusterNode>| other.status.as_ref().is_some_and(|status| status.peer_uuid.is_some());
     seen.through = others.iter().find(joined).map(|other| other.spec.manage_host().to_owned());
-    let first =
-        others.iter().map(|other| (other.metadata.creation_timestamp.clone(), id_of(other.as_ref()))).min();
-    let own = (node.metadata.creation_timestamp.clone(), id_of(node));
-    seen.is_first = first.is_none_or(|first| own < first);
+    // When the founder is gone, the oldest of those that wait begins anew.
+    let founder = |node: &GlusterNode| {
+        condition(node.conditions(), ACCEPTED).is_some_and(|accepted| accepted.reason == FOUNDER)
+    };
+    let age = |node: &GlusterNode| (node.metadata.creation_timestamp.clone(), id_of(node));
+    let has_founder = others.iter().any(|other| founder(other));
+    let is_oldest = others.iter().all(|other| age(node) < age(other));
+    seen.is_first = founder(node) || (!has_founder && is_oldest);
 }
 
 async fn report(
@@ -212,9 +217,38 @@ pub(super) async fn suspect(context: &Context, node: &GlusterNode, error: &RunEr
     }
 }
 
+/// The host of a member that can take a node out of the pool; none when the node is alone. The node
+/// itself tells who its peers are: what the objects say may be older, when several nodes go at once.
+async fn member_to_ask(context: &Context, transport: &dyn Transport, node: &GlusterNode) -> Option<String> {
+    let id = id_of(node);
+    let mut others = context.caches.nodes.list();
+    others.retain(|other| other.spec.cluster == node.spec.cluster && id_of(other.as_ref()) != id);
+    others.sort_by_cached_key(|other| {
+        let going = other.metadata.deletion_timestamp.is_some();
+        (going, !condition_is(other.conditions(), READY), id_of(other.as_ref()))
+    });
+    let look = gluster::pool_list().locked("gluster");
+    let looked = run(transport, node.spec.manage_host(), &look).await.ok();
+    let peers = looked.and_then(|outputs| gluster::parse_pool(outputs.first()?).ok());
+    let Some(peers) = peers else {
+        // It cannot be asked: then a member is, as far as the objects know one.
+        let member = |other: &&Arc<GlusterNode>| {
+            other.status.as_ref().is_some_and(|status| status.peer_uuid.is_some())
+        };
+        return others.iter().find(member).map(|other| other.spec.manage_host().to_owned());
+    };
+    let peers: Vec<&str> =
+        peers.iter().map(|peer| peer.host.as_str()).filter(|host| *host != "localhost").collect();
+    let known = |other: &&Arc<GlusterNode>| {
+        other.spec.hostnames.storage.iter().any(|host| peers.contains(&host.as_str()))
+    };
+    let known = others.iter().find(known).map(|other| other.spec.manage_host().to_owned());
+    known.or_else(|| peers.first().map(|host| (*host).to_owned()))
+}
+
 /// Lets a node go once nothing is on it: takes it out of the pool first.
 async fn remove(context: &Context, node: &GlusterNode) -> Result<Action, PassError> {
-    let (name, id) = (node.name_any(), id_of(node));
+    let name = node.name_any();
     // Live: a device that was just made may not have been seen yet, and would lose its way to the node.
     let devices: Vec<GlusterDevice> = context.store.list().await?;
     if let Some(device) = devices.iter().find(|device| device.spec.node == name) {
@@ -226,18 +260,11 @@ async fn remove(context: &Context, node: &GlusterNode) -> Result<Action, PassErr
     let touched = condition_is(node.conditions(), ACCEPTED) && !condition_is(node.conditions(), FAILED);
     if touched && let Ok(cluster) = context.cluster(&node.spec.cluster) {
         let transport = context.transports.of(&cluster).await?;
-        let mut others = context.caches.nodes.list();
-        others.retain(|other| {
-            other.spec.cluster == node.spec.cluster
-                && id_of(other.as_ref()) != id
-                && other.status.as_ref().is_some_and(|status| status.peer_uuid.is_some())
-        });
-        others.sort_by_key(|other| (!condition_is(other.conditions(), READY), id_of(other.as_ref())));
-        if let Some(other) = others.first() {
-            let lock = context.gluster_lock(&node.spec.cluster);
-            let _one_at_a_time = lock.lock().await;
+        let lock = context.gluster_lock(&node.spec.cluster);
+        let _one_at_a_time = lock.lock().await;
+        if let Some(member) = member_to_ask(context, transport.as_ref(), node).await {
             let detach = gluster::peer_detach(node.spec.storage_host()).locked("gluster");
-            match run(transport.as_ref(), other.spec.manage_host(), &detach).await {
+            match run(transport.as_ref(), &member, &detach).await {
                 Err(RunError::Refused { stderr, .. }) if stderr.contains("not part of cluster") => {}
                 Err(error) => return blocked(context, node, &format!("its removal waits: {error}")).await,
                 Ok(_) => {}

@@ -31,6 +31,9 @@ pub struct Placed {
 pub enum Verdict {
     /// It is the only one of its names.
     Accepted,
+    /// It is, and it is the first node of its cluster: the one that the pool begins with. Decided
+    /// here, since two nodes that look at the same time would each begin a pool.
+    Founder,
     /// What it refers to is not there yet.
     Waits {
         /// One word.
@@ -73,6 +76,8 @@ pub struct Index {
     devices: Vec<Arc<GlusterDevice>>,
     accepted: HashMap<String, Id>,
     accepted_disks: HashMap<(String, String), Id>,
+    /// Cluster name → the node that its pool begins with, as decided by this process.
+    founders: HashMap<String, Id>,
     inventory: Inventory,
     volumes: HashMap<String, Known>,
     names: HashMap<(String, String), Id>,
@@ -193,8 +198,29 @@ impl Index {
                 keys.push(key);
             }
         }
+        let chosen = self.founders.get(&node.spec.cluster).copied();
+        let chosen = chosen.filter(|chosen| self.nodes.iter().any(|node| id_of(node.as_ref()) == *chosen));
+        let is_first = chosen.map_or_else(
+            || !self.nodes.iter().any(|other| self.is_before(other, node)),
+            |chosen| chosen == id,
+        );
+        if is_first {
+            self.founders.insert(node.spec.cluster.clone(), id);
+        }
         self.accepted.extend(keys.into_iter().map(|key| (key, id)));
-        Verdict::Accepted
+        if is_first { Verdict::Founder } else { Verdict::Accepted }
+    }
+
+    /// Whether another node of the same cluster was accepted already.
+    fn is_before(&self, other: &GlusterNode, node: &GlusterNode) -> bool {
+        let id = id_of(other);
+        let accepted = condition_is(other.conditions(), crate::resources::ACCEPTED)
+            || self.accepted.values().any(|accepted| *accepted == id);
+        other.spec.cluster == node.spec.cluster
+            && id != id_of(node)
+            && accepted
+            && other.metadata.deletion_timestamp.is_none()
+            && !condition_is(other.conditions(), FAILED)
     }
 
     /// Checks that no other device has the path on the node.
@@ -442,5 +468,39 @@ fn state_word(state: State) -> &'static str {
         State::Online => "online",
         State::Offline => "offline",
         State::Failed => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: serde_json::Value) -> K {
+        let metadata = json!({"name": name, "uid": name, "generation": 1});
+        let object = json!({"apiVersion": "bricklayer.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec});
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn node(name: &str) -> GlusterNode {
+        object(
+            "GlusterNode",
+            name,
+            json!({"cluster": "c", "hostnames": {"manage": [name], "storage": [name]}}),
+        )
+    }
+
+    #[test]
+    fn one_node_begins_the_pool_however_many_ask_at_once() {
+        let cluster: GlusterCluster = object("GlusterCluster", "c", json!({"transport": {"simulated": {}}}));
+        let nodes: Vec<Arc<GlusterNode>> = ["a", "b", "c"].map(node).into_iter().map(Arc::new).collect();
+        let mut index = Index::default();
+        index.set_topology(&[Arc::new(cluster)], &nodes, &[]);
+        assert_eq!(index.accept_node(&nodes[1]), Verdict::Founder);
+        assert_eq!(index.accept_node(&nodes[0]), Verdict::Accepted);
+        assert_eq!(index.accept_node(&nodes[2]), Verdict::Accepted);
+        assert_eq!(index.accept_node(&nodes[1]), Verdict::Founder, "asking again changes nothing");
+        let same = GlusterNode { metadata: node("other").metadata, ..node("a") };
+        assert!(matches!(index.accept_node(&same), Verdict::Refused { reason: "HostnameInUse", .. }));
     }
 }

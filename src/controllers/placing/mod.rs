@@ -170,6 +170,9 @@ impl Work {
     }
 }
 
+/// The reason of Accepted that the node has which the pool of its cluster begins with.
+pub(super) const FOUNDER: &str = "Founder";
+
 /// How nodes are reached, as a status says it. Simulated nodes are loud about it, so that nobody
 /// takes them for storage.
 pub(super) fn transport_name(transport: &crate::resources::TransportSpec) -> &'static str {
@@ -270,8 +273,9 @@ fn accept(
     now: jiff::Timestamp,
 ) {
     match verdict {
-        Verdict::Accepted => {
-            set_condition(conditions, now, generation, (ACCEPTED, "True", "Unique"), "");
+        Verdict::Accepted | Verdict::Founder => {
+            let reason = if verdict == Verdict::Founder { FOUNDER } else { "Unique" };
+            set_condition(conditions, now, generation, (ACCEPTED, "True", reason), "");
             set_condition(conditions, now, generation, (READY, "False", "Creating"), "not looked at yet");
         }
         Verdict::Waits { reason, message } | Verdict::Refused { reason, message } => {
