@@ -217,6 +217,13 @@ pub fn node_is_down(lab: &Lab) {
     let (on_all, _) = served.create(&["--replica", "3"]);
     lab.on(3, "sync");
     lab.kill_node(3);
+    // A gluster command that begins before glusterd has noticed waits for its peer for ten minutes:
+    // nobody can help that from outside.
+    for node in [1, 2] {
+        wait_for("glusterd to notice that a peer is gone", 120, || {
+            lab.on(node, "gluster pool list").contains("Disconnected").then_some(())
+        });
+    }
     let (on_two, name) = served.create(&["--replica", "2"]);
     let mounted = lab.mount(1, &name);
     let written = mounted.write("data", 8);

@@ -158,11 +158,19 @@ fn is_marked(error: &RunError) -> bool {
     matches!(error, RunError::Refused { stderr, .. } if stderr.contains("already part of a volume"))
 }
 
-/// Whether glusterd only said that something else is going on, or that a node is away: the next pass
+/// Whether glusterd only said that something else is going on, that it does not know yet (its command
+/// gives up after ten minutes when a peer died unnoticed), or that a node is away: the next pass
 /// finds out which, and places the volume elsewhere if the node stays away.
 fn is_busy(error: &RunError) -> bool {
     let RunError::Refused { stderr, .. } = error else { return false };
-    ["Another transaction", "Locking failed", "is in progress", "not connected", "Peer in Cluster"]
-        .iter()
-        .any(|text| stderr.contains(text))
+    [
+        "Another transaction",
+        "Locking failed",
+        "is in progress",
+        "not connected",
+        "Peer in Cluster",
+        "Request timed out",
+    ]
+    .iter()
+    .any(|text| stderr.contains(text))
 }
