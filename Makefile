@@ -7,10 +7,10 @@ CARGO := cargo
 DATA ?= target/trial
 LAB ?= /tmp/bricklayer-lab
 
-.PHONY: help build run test test-real check advisories generate bench lab-up lab-down
+.PHONY: help build run test test-real check advisories generate bench bench-kubernetes lab-up lab-down
 
 help: ## Explain the commands (the default)
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build target/release/bricklayer
 	$(CARGO) build --release --locked
@@ -52,6 +52,9 @@ generate: ## Write crds/ again from the code
 
 bench: ## Measure, and write docs/benchmarks.md and target/bench/
 	tests/bench/run
+
+bench-kubernetes: ## Measure claims on a control plane, beside the real external-provisioner
+	tests/bench/run kubernetes
 
 lab-up: ## Start a lab of real storage nodes in LAB (root)
 	@tests/setup real

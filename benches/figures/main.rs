@@ -3,6 +3,7 @@
 //!
 //! - `simulated`: creates, memory and cold start with simulated nodes
 //! - `real`: a volume on real nodes, by us and by hand (needs root)
+//! - `kubernetes`: claims on a real control plane, beside the real external-provisioner
 //! - `document`: writes the document from the figures in `target/bench`
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement ends at its first surprise")]
@@ -13,6 +14,7 @@ mod fixture;
 mod document;
 mod figure;
 mod http;
+mod kubernetes;
 mod machine;
 mod real;
 mod simulated;
@@ -27,6 +29,7 @@ fn main() {
                 match word.as_str() {
                     "simulated" => simulated::measure(),
                     "real" => real::measure(),
+                    "kubernetes" => kubernetes::measure(),
                     "document" => document::write(),
                     other => panic!("nothing is called {other}"),
                 }

@@ -1,0 +1,248 @@
+//! Claims on a real control plane: ours, which places and stores a volume for each (simulated nodes), beside the
+//! real external-provisioner with a driver that makes nothing. `tests/bench/run kubernetes` builds the peer and turns
+//! the API server's audit log on.
+
+mod claims;
+mod requests;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::figure::Figure;
+use crate::fixture::{ControlPlane, Server, wait_for};
+use crate::machine::{self, Spent};
+use claims::{Claims, Round};
+use requests::Requests;
+
+const CLAIMS: usize = 200;
+/// How many claims the memory figure stands for.
+const MANY: usize = 1000;
+const NODES: usize = 6;
+const DEVICES: usize = 4;
+/// Rounds of each: the peer with default limits takes most of a minute for one.
+const ROUNDS: [(Contender, usize); 3] =
+    [(Contender::Ours, 3), (Contender::Tuned, 3), (Contender::Default, 1)];
+
+/// Who serves the claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Contender {
+    Ours,
+    /// external-provisioner with 100 requests a second, 200 in a burst.
+    Tuned,
+    /// external-provisioner as it comes: 5 requests a second, 10 in a burst.
+    Default,
+}
+
+impl Contender {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::Tuned => "tuned",
+            Self::Default => "default",
+        }
+    }
+
+    fn class(self) -> &'static str {
+        if self == Self::Ours { "gluster" } else { "nothing" }
+    }
+
+    /// How it names itself to the API server.
+    fn client(self) -> &'static str {
+        if self == Self::Ours {
+            "system:serviceaccount:bricklayer-system:bricklayer-operator"
+        } else {
+            "csi-provisioner"
+        }
+    }
+}
+
+/// Measures all of it.
+pub fn measure() {
+    let plane = Plane::start();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let claims = runtime.block_on(Claims::new(&plane.cluster.admin()));
+    for (contender, rounds) in ROUNDS {
+        let served = plane.serve(contender);
+        plane.wait_until_it_serves(&runtime, &claims, contender);
+        let mut best: Option<(Round, f64, f64)> = None;
+        let mut requests = Requests::default();
+        let mut spent_by_it = 0.0;
+        for _ in 0..rounds {
+            let mark = Requests::mark(&plane.audit);
+            let (load, spent) = (machine::load(), Spent::now(served.pid()));
+            let round = runtime.block_on(claims.round(contender.class(), CLAIMS));
+            let share = spent.since(served.pid());
+            spent_by_it += share.server;
+            requests = Requests::since(&plane.audit, mark, contender.client());
+            if best.as_ref().is_none_or(|(best, ..)| round.bound_per_second() > best.bound_per_second()) {
+                best = Some((round, load, share.others));
+            }
+        }
+        let (round, load, others) = best.unwrap();
+        let cpu = spent_by_it * 1000.0 / (rounds * CLAIMS) as f64;
+        keep(contender, &round, &requests, cpu, load, others);
+        if contender == Contender::Ours {
+            let many = runtime.block_on(claims.create(contender.class(), MANY));
+            let (now, most) = machine::memory(served.pid());
+            Figure::new("claims_memory", "MiB", now, vec![now], machine::load(), 0.0)
+                .with("most", most)
+                .keep();
+            runtime.block_on(claims.delete(&many.names));
+        }
+        served.end();
+    }
+}
+
+fn keep(contender: Contender, round: &Round, requests: &Requests, cpu: f64, load: f64, others: f64) {
+    let name = contender.name();
+    let per_claim = |count: usize| count as f64 / CLAIMS as f64;
+    let bound = round.bound.iter().map(|s| s * 1000.0).collect();
+    Figure::new(&format!("claims_bound_{name}"), "claims/s", round.bound_per_second(), bound, load, others)
+        .with("deletes_per_s", CLAIMS as f64 / round.deleted)
+        .with("requests_per_claim", per_claim(requests.creating.all))
+        .with("requests_per_delete", per_claim(requests.deleting.all))
+        .with("cpu_ms_per_claim", cpu)
+        .keep();
+    let volumes = round.volumes.iter().map(|s| s * 1000.0).collect();
+    Figure::new(&format!("claims_pv_{name}"), "claims/s", round.volumes_per_second(), volumes, load, others)
+        .keep();
+    let writes = per_claim(requests.creating.writes);
+    let figure =
+        if contender == Contender::Ours { "claim_writes".into() } else { format!("claim_writes_{name}") };
+    let mut figure = Figure::new(&figure, "writes/claim", writes, vec![writes], load, others)
+        .with("deleting", per_claim(requests.deleting.writes));
+    for (what, count) in &requests.creating.by_kind {
+        figure = figure.with(what, per_claim(*count));
+    }
+    figure.keep();
+}
+
+/// The control plane with both classes, and a pool of simulated nodes.
+struct Plane {
+    cluster: ControlPlane,
+    operator: PathBuf,
+    peer: PathBuf,
+    audit: PathBuf,
+    scratch: tempfile::TempDir,
+}
+
+impl Plane {
+    fn start() -> Self {
+        let told = |name: &str| {
+            PathBuf::from(
+                std::env::var(name).unwrap_or_else(|_| panic!("{name}: start this with tests/bench/run")),
+            )
+        };
+        let (peer, audit) = (told("PEER"), told("AUDIT_LOG"));
+        let cluster = ControlPlane::start(None);
+        let operator = cluster.deploy();
+        let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+            "metadata": {"name": "nothing"}, "provisioner": "nothing.bench.bricklayer.dev"});
+        cluster.apply(&class.to_string());
+        cluster.apply(&topology().to_string());
+        Self { cluster, operator, peer, audit, scratch: tempfile::tempdir_in("/var/tmp").unwrap() }
+    }
+
+    fn serve(&self, contender: Contender) -> Served {
+        let log = self.scratch.path().join(format!("{}.log", contender.name()));
+        match contender {
+            Contender::Ours => {
+                let data = self.scratch.path().join("data");
+                let words = ["operator", "--listen", "127.0.0.1:0", "--allow-simulated", "--data"];
+                let more = [data.to_str().unwrap(), "--simulated-device-size", "4Ti"];
+                let env = [("KUBECONFIG", self.operator.to_str().unwrap()), ("RUST_LOG", "warn")];
+                let mut server = Server::start(None, &[&words[..], &more].concat(), &env, &log);
+                server.wait_for_output("operator works", 60);
+                self.cluster.run(&[
+                    "wait",
+                    "--for=condition=Ready",
+                    "gdev,gnode,gcl",
+                    "--all",
+                    "--timeout=120s",
+                ]);
+                Served::Ours(server)
+            }
+            Contender::Tuned => self.peer(&log, "100", "200"),
+            Contender::Default => self.peer(&log, "5", "10"),
+        }
+    }
+
+    fn peer(&self, log: &Path, rate: &str, burst: &str) -> Served {
+        let socket = self.scratch.path().join(format!("csi-{rate}.sock"));
+        let driver = start(
+            Command::new(self.peer.join("driver")).arg("-socket").arg(&socket),
+            &log.with_extension("driver"),
+        );
+        wait_for("the driver's socket", 10, || socket.exists().then_some(()));
+        let mut words = Command::new(self.peer.join("csi-provisioner"));
+        words.arg(format!("--csi-address={}", socket.display()));
+        words.arg(format!("--kubeconfig={}", self.cluster.admin().display()));
+        words.args([format!("--kube-api-qps={rate}"), format!("--kube-api-burst={burst}")]);
+        Served::Peer { provisioner: start(&mut words, log), driver }
+    }
+
+    /// One claim, there and back: what follows measures no start.
+    fn wait_until_it_serves(&self, runtime: &tokio::runtime::Runtime, claims: &Claims, contender: Contender) {
+        let limit = Duration::from_secs(120);
+        let first = runtime.block_on(tokio::time::timeout(limit, claims.round(contender.class(), 1)));
+        assert!(first.is_ok(), "{contender:?} does not serve claims");
+    }
+}
+
+/// A pool with room for a thousand claims.
+fn topology() -> Value {
+    let object = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "bricklayer.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+    let spec = json!({"transport": {"simulated": {}}, "limits": {"volumes": -1}});
+    let mut items = vec![object("GlusterCluster", "bench", spec)];
+    for node in 1..=NODES {
+        let name = format!("node{node}");
+        let hostnames = json!({"manage": [&name], "storage": [format!("10.0.0.{node}")]});
+        items.push(object(
+            "GlusterNode",
+            &name,
+            json!({"cluster": "bench", "zone": node, "hostnames": hostnames}),
+        ));
+        for disk in ["sdb", "sdc", "sdd", "sde"].iter().take(DEVICES) {
+            let spec = json!({"node": &name, "path": format!("/dev/{disk}")});
+            items.push(object("GlusterDevice", &format!("{name}-{disk}"), spec));
+        }
+    }
+    json!({"apiVersion": "v1", "kind": "List", "items": items})
+}
+
+/// The processes that serve claims.
+enum Served {
+    Ours(Server),
+    Peer { provisioner: Child, driver: Child },
+}
+
+impl Served {
+    fn pid(&self) -> u32 {
+        match self {
+            Self::Ours(server) => server.pid(),
+            Self::Peer { provisioner, .. } => provisioner.id(),
+        }
+    }
+
+    fn end(self) {
+        match self {
+            Self::Ours(server) => server.stop(),
+            Self::Peer { provisioner, driver } => {
+                for mut child in [provisioner, driver] {
+                    child.kill().unwrap();
+                    child.wait().unwrap();
+                }
+            }
+        }
+    }
+}
+
+fn start(command: &mut Command, log: &Path) -> Child {
+    let file = File::create(log).unwrap();
+    let command = command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
+    command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
