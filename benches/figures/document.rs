@@ -172,7 +172,8 @@ raised to 1000 requests a second: with its default it binds 4 claims a second fo
         .unwrap();
     }
     let memory = Figure::read("claims_memory").map_or("not measured".into(), |f| format!("{} MiB", f.value));
-    writeln!(text, "\nMemory of ours with 1,000 bound claims, the simulated nodes included: **{memory}**.").unwrap();
+    writeln!(text, "\nMemory of ours with 1,000 bound claims, the simulated nodes included: **{memory}**.")
+        .unwrap();
     text
 }
 

@@ -60,12 +60,14 @@ impl Contender {
     }
 }
 
-/// Measures all of it.
+/// Measures all of it, or one contender (`ONLY=ours`).
 pub fn measure() {
     let plane = Plane::start();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let claims = runtime.block_on(Claims::new(&plane.cluster.admin()));
-    for (contender, rounds) in ROUNDS {
+    let only = std::env::var("ONLY").ok();
+    for (contender, rounds) in ROUNDS.into_iter().filter(|(c, _)| only.as_ref().is_none_or(|o| o == c.name()))
+    {
         let served = plane.serve(contender);
         plane.wait_until_it_serves(&runtime, &claims, contender);
         let mut best: Option<(Round, f64, f64)> = None;
@@ -115,8 +117,10 @@ fn keep(contender: Contender, round: &Round, requests: &Requests, cpu: f64, load
         if contender == Contender::Ours { "claim_writes".into() } else { format!("claim_writes_{name}") };
     let mut figure = Figure::new(&figure, "writes/claim", writes, vec![writes], load, others)
         .with("deleting", per_claim(requests.deleting.writes));
-    for (what, count) in &requests.creating.by_kind {
-        figure = figure.with(what, per_claim(*count));
+    for (phase, kinds) in [("making", &requests.creating.by_kind), ("deleting", &requests.deleting.by_kind)] {
+        for (what, count) in kinds {
+            figure = figure.with(&format!("{phase}: {what}"), per_claim(*count));
+        }
     }
     figure.keep();
 }
@@ -188,7 +192,8 @@ impl Plane {
     /// One claim, there and back: what follows measures no start.
     fn wait_until_it_serves(&self, runtime: &tokio::runtime::Runtime, claims: &Claims, contender: Contender) {
         let limit = Duration::from_secs(120);
-        let first = runtime.block_on(tokio::time::timeout(limit, claims.round(contender.class(), 1)));
+        let first =
+            runtime.block_on(async { tokio::time::timeout(limit, claims.round(contender.class(), 1)).await });
         assert!(first.is_ok(), "{contender:?} does not serve claims");
     }
 }

@@ -18,7 +18,7 @@ pub struct Requests {
 pub struct Phase {
     pub all: usize,
     pub writes: usize,
-    /// Writes by verb and resource.
+    /// Requests by verb and resource.
     pub by_kind: BTreeMap<String, usize>,
 }
 
@@ -51,12 +51,10 @@ impl Requests {
             }
             let phase = if deleting { &mut requests.deleting } else { &mut requests.creating };
             phase.all += 1;
-            if !matches!(verb, "get" | "list") {
-                phase.writes += 1;
-                let subresource = text(&event, "/objectRef/subresource");
-                let slash = if subresource.is_empty() { "" } else { "/" };
-                *phase.by_kind.entry(format!("{verb} {resource}{slash}{subresource}")).or_default() += 1;
-            }
+            phase.writes += usize::from(!matches!(verb, "get" | "list"));
+            let subresource = text(&event, "/objectRef/subresource");
+            let slash = if subresource.is_empty() { "" } else { "/" };
+            *phase.by_kind.entry(format!("{verb} {resource}{slash}{subresource}")).or_default() += 1;
         }
         requests
     }
