@@ -1,6 +1,10 @@
 //! What a StorageClass says about its volumes. Pure.
+//!
+//! The keys are those of the provisioner that Kubernetes had for Heketi, read without regard to case
+//! as that one did, and some of our own. A class cannot be edited, so a mistake in it is named with
+//! the key and what is accepted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::resources::{Durability, DurabilityType};
 use crate::units::check_option;
@@ -10,54 +14,248 @@ use crate::units::check_option;
 pub struct ClassParameters {
     /// How the data is kept safe.
     pub durability: Durability,
-    /// The clusters that may hold it; any when empty.
+    /// The clusters that may hold it, by name or id; any when empty.
     pub clusters: Vec<String>,
     /// Options for `gluster volume set`, each written as `key value`.
     pub options: Vec<String>,
+    /// What the names of the volumes begin with; they are named by their ids when it is not given.
+    pub name_prefix: Option<String>,
+    /// The groups that volumes are given to, one for each; none when volumes stay root's.
+    pub gids: Option<GidRange>,
+    /// How much larger than the brick its thin pool is.
+    pub snapshot_factor: f64,
+    /// How pods find the volume.
+    pub source: PvSource,
+    /// Keys that are there and mean nothing here, in the user's spelling.
+    pub unused: Vec<String>,
+}
+
+/// Groups, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GidRange {
+    /// The lowest.
+    pub min: i64,
+    /// The highest.
+    pub max: i64,
+}
+
+/// How the PersistentVolume says where its data is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PvSource {
+    /// By our CSI driver.
+    Csi,
+    /// By the plugin that kubelets had before Kubernetes 1.26, with Endpoints of this prefix in the
+    /// claim's namespace.
+    Glusterfs {
+        /// What the names of the Endpoints begin with.
+        endpoints_prefix: String,
+    },
 }
 
 /// The keys that are understood, with what they accept.
-const KEYS: [(&str, &str); 3] = [
+const KEYS: [(&str, &str); 12] = [
     ("volumetype", "none or replicate:2 or replicate:3"),
     ("clusters", "names of GlusterClusters, with commas between them"),
+    ("clusterid", "names or ids of GlusterClusters, with commas between them"),
     ("volumeoptions", "options as `key value`, with commas between them"),
+    ("volumenameprefix", "1 to 60 letters, digits and '-', beginning with a letter or digit"),
+    ("gidMin", "a number from 2000 to 2147483646"),
+    ("gidMax", "a number from 2000 to 2147483646"),
+    ("snapfactor", "a number from 1 to 100"),
+    ("zoneChecking", "none"),
+    ("pvSource", "csi or glusterfs"),
+    ("customepnameprefix", "1 to 26 lower-case letters, digits and '-', with pvSource glusterfs"),
+    ("csi.storage.k8s.io/fstype", "nothing: leave it out"),
 ];
+
+/// Keys that say where Heketi's server is and who asks it. Volumes are made by us, so that nobody is
+/// asked; a class that was written for Heketi works as it is.
+const OF_HEKETI: [&str; 6] =
+    ["resturl", "restauthenabled", "restuser", "restuserkey", "secretname", "secretnamespace"];
+
+/// Keys that every CSI provisioner knows and that name Secrets; a GlusterFS volume needs none.
+const SECRETS: [&str; 8] = [
+    "",
+    "provisioner-",
+    "controller-publish-",
+    "node-stage-",
+    "node-publish-",
+    "controller-expand-",
+    "node-expand-",
+    "controller-modify-",
+];
+
+const LOWEST_GID: i64 = 2000;
+/// The highest group; GlusterFS knows no higher one than what fits 31 bits, and -1 is no group.
+const HIGHEST_GID: i64 = 2_147_483_646;
+/// What the Endpoints of a volume are called when the class does not say, as the old plugin did.
+const ENDPOINTS_PREFIX: &str = "glusterfs-dynamic";
+
+impl Default for ClassParameters {
+    fn default() -> Self {
+        Self {
+            durability: Durability::default(),
+            clusters: vec![],
+            options: vec![],
+            name_prefix: None,
+            gids: None,
+            snapshot_factor: 1.0,
+            source: PvSource::Csi,
+            unused: vec![],
+        }
+    }
+}
 
 /// Reads the parameters. An unknown key or value is an error that names it and what is accepted.
 pub fn read(parameters: &BTreeMap<String, String>) -> Result<ClassParameters, String> {
-    let list = |text: &str| -> Vec<String> {
-        text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
-    };
-    let mut class = ClassParameters { durability: Durability::default(), clusters: vec![], options: vec![] };
+    let mut class = ClassParameters::default();
+    let (mut seen, mut gids, mut endpoints_prefix) = (BTreeSet::new(), (None, None), None);
     for (key, value) in parameters {
-        match key.as_str() {
-            "volumetype" => class.durability = durability(value)?,
-            "clusters" => class.clusters = list(value),
-            "volumeoptions" => {
-                class.options = list(value);
-                for option in &class.options {
-                    check_option(option).map_err(|error| format!("StorageClass parameter {key}: {error}"))?;
+        let lower = key.to_ascii_lowercase();
+        if !seen.insert(lower.clone()) {
+            return Err(format!("StorageClass parameter {key:?} is given twice"));
+        }
+        let bad = || refused(&lower, key, value);
+        match lower.as_str() {
+            "volumetype" => class.durability = durability(value).ok_or_else(bad)??,
+            "clusters" | "clusterid" if seen.contains("clusters") && seen.contains("clusterid") => {
+                return Err(
+                    "StorageClass parameters clusterid and clusters say the same: give one of them".into()
+                );
+            }
+            "clusters" | "clusterid" => class.clusters = list(value),
+            "volumeoptions" => class.options = options(key, value)?,
+            "volumenameprefix" => class.name_prefix = Some(name_prefix(value).ok_or_else(bad)?),
+            "gidmin" => gids.0 = Some(gid(value).ok_or_else(bad)?),
+            "gidmax" => gids.1 = Some(gid(value).ok_or_else(bad)?),
+            "snapfactor" => class.snapshot_factor = factor(value).ok_or_else(bad)?,
+            "zonechecking" => zone_checking(value).ok_or_else(bad)??,
+            "pvsource" => match value.as_str() {
+                "csi" => class.source = PvSource::Csi,
+                "glusterfs" => {
+                    class.source = PvSource::Glusterfs { endpoints_prefix: ENDPOINTS_PREFIX.into() }
                 }
+                _ => return Err(bad()),
+            },
+            "customepnameprefix" => {
+                endpoints_prefix = Some((key.clone(), endpoints_name(value).ok_or_else(bad)?));
             }
-            _ => {
-                let known: Vec<String> = KEYS.iter().map(|(key, what)| format!("{key} ({what})")).collect();
-                return Err(format!(
-                    "unknown StorageClass parameter {key:?}; known are: {}",
-                    known.join("; ")
-                ));
-            }
+            heketi if OF_HEKETI.contains(&heketi) => class.unused.push(key.clone()),
+            _ => return Err(unknown(key)),
         }
     }
+    match (&mut class.source, endpoints_prefix) {
+        (PvSource::Glusterfs { endpoints_prefix }, Some((_, prefix))) => *endpoints_prefix = prefix,
+        (PvSource::Csi, Some((key, _))) => class.unused.push(key),
+        (_, None) => {}
+    }
+    class.gids = gid_range(gids, &class.source)?;
     Ok(class)
 }
 
-fn durability(text: &str) -> Result<Durability, String> {
-    let replicate = |replicas| Ok(Durability { type_: DurabilityType::Replicate, replicas: Some(replicas) });
+fn unknown(key: &str) -> String {
+    if let Some(of_csi) = key.strip_prefix("csi.storage.k8s.io/") {
+        if of_csi == "fstype" {
+            return format!(
+                "StorageClass parameter {key}: a GlusterFS volume has one file system: leave it out"
+            );
+        }
+        let secret = |rest: &str| rest == "secret-name" || rest == "secret-namespace";
+        if SECRETS.iter().any(|prefix| of_csi.strip_prefix(prefix).is_some_and(secret)) {
+            return format!("StorageClass parameter {key}: GlusterFS volumes need no Secret: leave it out");
+        }
+    }
+    let known: Vec<String> = KEYS.iter().map(|(key, what)| format!("{key} ({what})")).collect();
+    format!("unknown StorageClass parameter {key:?}; known are: {}", known.join("; "))
+}
+
+fn refused(lower: &str, key: &str, value: &str) -> String {
+    let known = KEYS.iter().find(|(known, _)| known.eq_ignore_ascii_case(lower));
+    let accepted = known.map_or("nothing", |(_, accepted)| accepted);
+    let value: String = value.chars().take(64).collect();
+    format!("StorageClass parameter {key} is {value:?}; accepted is {accepted}")
+}
+
+fn list(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
+
+/// Nothing for what is no volume type, an error for one that is not made yet.
+fn durability(text: &str) -> Option<Result<Durability, String>> {
+    let replicate = |replicas| Durability { type_: DurabilityType::Replicate, replicas: Some(replicas) };
+    let not_yet = "StorageClass parameter volumetype: dispersed volumes are not made yet; accepted is";
     match text {
-        "none" => Ok(Durability { type_: DurabilityType::None, replicas: None }),
-        "replicate" | "replicate:3" => replicate(3),
-        "replicate:2" => replicate(2),
-        _ => Err(format!("StorageClass parameter volumetype is {text:?}; accepted are {}", KEYS[0].1)),
+        "none" => Some(Ok(Durability { type_: DurabilityType::None, replicas: None })),
+        "replicate" | "replicate:3" => Some(Ok(replicate(3))),
+        "replicate:2" => Some(Ok(replicate(2))),
+        _ if text == "disperse" || text.starts_with("disperse:") => {
+            Some(Err(format!("{not_yet} {}", KEYS[0].1)))
+        }
+        _ => None,
+    }
+}
+
+fn options(key: &str, text: &str) -> Result<Vec<String>, String> {
+    let options = list(text);
+    for option in &options {
+        check_option(option).map_err(|error| format!("StorageClass parameter {key}: {error}"))?;
+        // Heketi takes some wishes of its own in the clothes of options. What cannot be met is refused.
+        let (name, value) = option.split_once([' ', '\t']).unwrap_or((option, ""));
+        let met = match name {
+            "user.heketi.zone-checking" => value.trim() == "none",
+            "user.heketi.arbiter" => value.trim() == "false",
+            _ => !name.starts_with("user.heketi.device-tag-match"),
+        };
+        if !met {
+            return Err(format!("StorageClass parameter {key}: {option:?} is not offered yet: leave it out"));
+        }
+    }
+    Ok(options)
+}
+
+fn name_prefix(text: &str) -> Option<String> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let fits = (1..=60).contains(&text.len()) && text.bytes().all(good) && !text.starts_with('-');
+    fits.then(|| text.to_owned())
+}
+
+fn endpoints_name(text: &str) -> Option<String> {
+    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    // A Service's name begins with a letter.
+    let fits = (1..=26).contains(&text.len()) && text.bytes().all(good);
+    (fits && text.starts_with(|first: char| first.is_ascii_lowercase())).then(|| text.to_owned())
+}
+
+fn gid(text: &str) -> Option<i64> {
+    text.parse().ok().filter(|gid| (LOWEST_GID..=HIGHEST_GID).contains(gid))
+}
+
+/// The old plugin gave every volume a group; pods that are not root could not write otherwise. With
+/// CSI the pod's own fsGroup does that, so volumes have a group only when the class says which.
+fn gid_range(given: (Option<i64>, Option<i64>), source: &PvSource) -> Result<Option<GidRange>, String> {
+    if given == (None, None) && *source == PvSource::Csi {
+        return Ok(None);
+    }
+    let range = GidRange { min: given.0.unwrap_or(LOWEST_GID), max: given.1.unwrap_or(HIGHEST_GID) };
+    if range.min > range.max {
+        return Err(format!(
+            "StorageClass parameter gidMin is {} and gidMax is {}: accepted is a gidMin not above gidMax",
+            range.min, range.max
+        ));
+    }
+    Ok(Some(range))
+}
+
+fn factor(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|factor| (1.0..=100.0).contains(factor))
+}
+
+fn zone_checking(text: &str) -> Option<Result<(), String>> {
+    let not_yet = "StorageClass parameter zoneChecking: strict is not offered yet; accepted is none";
+    match text {
+        "none" => Some(Ok(())),
+        "strict" => Some(Err(not_yet.into())),
+        _ => None,
     }
 }
 
@@ -74,21 +272,93 @@ mod tests {
         let class = read(&parameters(&[
             ("volumetype", "replicate:2"),
             ("clusters", "a, b"),
-            ("volumeoptions", "performance.cache-size 256MB"),
-        ]));
-        let class = class.unwrap();
+            ("volumeoptions", "performance.cache-size 256MB, user.heketi.zone-checking none"),
+            ("volumenameprefix", "team-a"),
+            ("gidMin", "3000"),
+            ("snapfactor", "1.5"),
+            ("zoneChecking", "none"),
+        ]))
+        .unwrap();
         assert_eq!(class.durability.set_size(), 2);
         assert_eq!(class.clusters, ["a", "b"]);
-        assert_eq!(class.options, ["performance.cache-size 256MB"]);
-        assert_eq!(read(&parameters(&[])).unwrap().durability.set_size(), 3);
+        assert_eq!(class.options, ["performance.cache-size 256MB", "user.heketi.zone-checking none"]);
+        assert_eq!(class.name_prefix.as_deref(), Some("team-a"));
+        assert_eq!(class.gids, Some(GidRange { min: 3000, max: HIGHEST_GID }));
+        assert!((class.snapshot_factor - 1.5).abs() < f64::EPSILON);
+        let plain = read(&parameters(&[])).unwrap();
+        assert_eq!((plain.durability.set_size(), plain.gids, plain.source), (3, None, PvSource::Csi));
     }
 
     #[test]
-    fn what_is_not_understood_is_named() {
-        for (key, value) in [("volumtype", "none"), ("volumetype", "replicate:4"), ("resturl", "http://x")] {
+    fn a_class_written_for_heketi_works_and_says_what_is_not_used() {
+        let class = read(&parameters(&[
+            ("resturl", "http://10.0.0.1:8080"),
+            ("restuser", "admin"),
+            ("secretNamespace", "default"),
+            ("secretName", "heketi-secret"),
+            ("customEpNamePrefix", "dbstorage"),
+            ("volumetype", "replicate:3"),
+            ("GIDMIN", "40000"),
+            ("gidMax", "50000"),
+        ]))
+        .unwrap();
+        assert_eq!(
+            class.unused,
+            ["resturl", "restuser", "secretName", "secretNamespace", "customEpNamePrefix"]
+        );
+        assert_eq!(class.gids, Some(GidRange { min: 40000, max: 50000 }));
+    }
+
+    #[test]
+    fn the_old_source_has_endpoints_and_groups() {
+        let old = |more: &[(&str, &str)]| {
+            read(&parameters(&[&[("pvSource", "glusterfs")], more].concat())).unwrap()
+        };
+        let named = |name: &str| PvSource::Glusterfs { endpoints_prefix: name.into() };
+        assert_eq!(old(&[]).source, named("glusterfs-dynamic"));
+        assert_eq!(old(&[]).gids, Some(GidRange { min: 2000, max: HIGHEST_GID }));
+        assert_eq!(old(&[("customepnameprefix", "db")]).source, named("db"));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named_with_what_is_accepted() {
+        for (key, value, accepted) in [
+            ("volumtype", "none", "replicate:3"),
+            ("volumetype", "replicate:4", "replicate:3"),
+            ("volumetype", "disperse:4:2", "dispersed volumes are not made yet"),
+            ("gidMin", "1999", "2000 to 2147483646"),
+            ("gidMax", "many", "2000 to 2147483646"),
+            ("snapfactor", "0.5", "1 to 100"),
+            ("snapfactor", "NaN", "1 to 100"),
+            ("zoneChecking", "strict", "strict is not offered yet"),
+            ("zoneChecking", "maybe", "accepted is none"),
+            ("pvSource", "nfs", "csi or glusterfs"),
+            ("customepnameprefix", "Upper", "26 lower-case"),
+            ("customepnameprefix", "1digit", "26 lower-case"),
+            ("volumenameprefix", "a_b", "letters, digits and '-'"),
+            ("volumenameprefix", "$(id)", "letters, digits and '-'"),
+            ("volumeoptions", "a.b --log-file=/x", "does not begin with `--`"),
+            ("volumeoptions", "user.heketi.arbiter true", "not offered yet"),
+            ("volumeoptions", "user.heketi.zone-checking strict", "not offered yet"),
+            ("csi.storage.k8s.io/fstype", "xfs", "leave it out"),
+            ("csi.storage.k8s.io/node-stage-secret-name", "x", "need no Secret"),
+            ("csi.storage.k8s.io/secret-name", "x", "need no Secret"),
+            ("csi.storage.k8s.io/typo", "x", "unknown StorageClass parameter"),
+        ] {
             let text = read(&parameters(&[(key, value)])).unwrap_err();
-            assert!(text.contains(key) && text.contains("replicate:3"), "{text}");
+            assert!(text.contains(key) && text.contains(accepted), "{key} {value}: {text}");
         }
-        assert!(read(&parameters(&[("volumeoptions", "a.b --log-file=/x")])).is_err());
+    }
+
+    #[test]
+    fn keys_that_contradict_each_other_are_refused() {
+        for pairs in [
+            &[("gidMin", "5000"), ("gidMax", "4000")],
+            &[("clusters", "a"), ("clusterid", "b")],
+            &[("gidMin", "5000"), ("gidmin", "5000")],
+        ] {
+            let text = read(&parameters(pairs)).unwrap_err();
+            assert!(text.to_lowercase().contains("gidmin") || text.contains("clusterid"), "{text}");
+        }
     }
 }

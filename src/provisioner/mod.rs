@@ -5,24 +5,40 @@
 //! names; before a create and before a delete the objects are read live, since a cache may show a
 //! world that is no more; what may exist is never given up.
 
+mod admission;
+mod bind;
 mod claim;
 mod class;
+mod endpoints;
+mod events;
+mod gids;
+mod metrics;
+mod orphan;
+mod ours;
 mod persistent_volume;
+mod quantity;
+mod wakes;
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures::{StreamExt, stream};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 use kube::runtime::controller::{Action, Config, applier};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::intent::{AskError, Intent};
 use crate::resources::GlusterVolume;
 use crate::store::{Cache, Kind, StoreError, spawn_vital};
+use admission::Admission;
+use events::Events;
+use gids::Gids;
+pub use metrics::ClaimFigures;
 
 /// The name of the provisioner and CSI driver.
 pub const PROVISIONER: &str = "gluster.bricklayer.dev";
@@ -34,6 +50,10 @@ const PV_FINALIZER: &str = "external-provisioner.volume.kubernetes.io/finalizer"
 const CONCURRENCY: u16 = 32;
 /// How soon something that waits is looked at again when nothing wakes it.
 const AGAIN: Duration = Duration::from_secs(10);
+/// The longest pause between two tries of a pass that fails.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// Of how many objects failed tries are remembered.
+const MOST_TRIES: usize = 10_000;
 
 /// What the loops work with.
 pub struct Provisioner {
@@ -41,7 +61,16 @@ pub struct Provisioner {
     claims: Cache<PersistentVolumeClaim>,
     volumes: Cache<PersistentVolume>,
     classes: Cache<StorageClass>,
-    recorder: Recorder,
+    events: Events,
+    figures: ClaimFigures,
+    admission: Mutex<Admission>,
+    /// Somebody has left the queue, or came to it.
+    moved: Notify,
+    gids: Gids,
+    /// When claims and PersistentVolumes, by uid, were first seen to need something.
+    since: Mutex<HashMap<String, Instant>>,
+    /// Tries in a row that failed, by object: the pauses between them grow.
+    tries: Mutex<HashMap<String, u32>>,
 }
 
 /// A pass that did not come to its end.
@@ -57,7 +86,7 @@ pub enum PassError {
 
 impl Provisioner {
     /// Starts the watches and waits until each has seen its first list.
-    pub async fn start(intent: Intent, instance: String) -> Arc<Self> {
+    pub async fn start(intent: Intent, instance: String, figures: ClaimFigures) -> Arc<Self> {
         let (claims, fill_claims) = Cache::start(&intent.store);
         let (volumes, fill_volumes) = Cache::start(&intent.store);
         let (classes, fill_classes) = Cache::start(&intent.store);
@@ -67,45 +96,42 @@ impl Provisioner {
         claims.synced().await;
         volumes.synced().await;
         classes.synced().await;
-        let reporter = Reporter { controller: PROVISIONER.into(), instance: Some(instance) };
-        let recorder = Recorder::new(intent.store.client(), reporter);
-        Arc::new(Self { intent, claims, volumes, classes, recorder })
+        let events = Events::new(intent.store.clone(), &instance);
+        Arc::new(Self {
+            intent,
+            claims,
+            volumes,
+            classes,
+            events,
+            figures,
+            admission: Mutex::default(),
+            moved: Notify::new(),
+            gids: Gids::default(),
+            since: Mutex::default(),
+            tries: Mutex::default(),
+        })
     }
 
     /// Runs the loops until the process ends.
     pub async fn run(self: Arc<Self>) {
-        let claims = self.claims.changes().stream();
-        let (of_volumes, of_classes) = (self.intent.volumes.clone(), self.claims.clone());
-        let served = self.intent.volumes.changes().stream().flat_map(move |name| {
-            let claim = of_volumes.get(&name.name).and_then(|volume| volume.spec.claim_ref.clone());
-            stream::iter(claim.map(|claim| ObjectRef::new(&claim.name).within(&claim.namespace)))
-        });
-        let classes = self.classes.changes().stream().flat_map(move |_| {
-            let waiting = of_classes.list().into_iter().filter(|claim| claim::is_unbound(claim));
-            stream::iter(waiting.map(|claim| ObjectRef::from_obj(claim.as_ref())).collect::<Vec<_>>())
-        });
-        let claim_wakes = stream::select(claims, stream::select(served, classes));
-        let claims = drive(self.clone(), self.claims.clone(), claim_wakes, claim::pass);
-        let volumes = drive(
-            self.clone(),
-            self.volumes.clone(),
-            self.volumes.changes().stream(),
-            persistent_volume::pass,
-        );
-        let orphan_wakes = self.intent.volumes.changes().stream();
-        let orphans = drive(self.clone(), self.intent.volumes.clone(), orphan_wakes, claim::orphan_pass);
+        let claims = drive(self.clone(), self.claims.clone(), wakes::claims(self.clone()), claim::pass);
+        let volumes =
+            drive(self.clone(), self.volumes.clone(), wakes::volumes(&self), persistent_volume::pass);
+        let orphans = drive(self.clone(), self.intent.volumes.clone(), wakes::orphans(&self), orphan::pass);
         futures::join!(claims, volumes, orphans);
     }
 
-    /// Tells the user of an object what happened to it. An event that cannot be written is not worth
-    /// failing for.
-    async fn tell<K: Kind>(&self, about: &K, warning: bool, reason: &str, note: String) {
-        let type_ = if warning { EventType::Warning } else { EventType::Normal };
-        let note = Some(note.chars().take(1000).collect());
-        let event = Event { type_, reason: reason.into(), note, action: "Provision".into(), secondary: None };
-        if let Err(error) = self.recorder.publish(&event, &about.object_ref(&())).await {
-            tracing::warn!(%error, reason, "an event could not be written");
-        }
+    /// How long an object was seen to need something; from now on it is.
+    fn waits_since(&self, uid: &str) -> Duration {
+        self.since.lock().entry(uid.to_owned()).or_insert_with(Instant::now).elapsed()
+    }
+
+    /// An object needs nothing more, or not before it changes.
+    fn done_with(&self, uid: &str) {
+        self.since.lock().remove(uid);
+        self.gids.forget(uid);
+        self.admission.lock().leave(uid);
+        self.moved.notify_one();
     }
 }
 
@@ -118,15 +144,49 @@ async fn drive<K, F>(
     K: Kind,
     F: Future<Output = Result<Action, PassError>> + Send + 'static,
 {
-    let reconcile = move |object: Arc<K>, provisioner: Arc<Provisioner>| Box::pin(pass(object, provisioner));
-    let again = |object: Arc<K>, error: &PassError, _: Arc<Provisioner>| {
-        tracing::warn!(kind = %K::kind(&()), name = object.name_any(), %error, "a pass failed and is tried again");
-        let conflict = matches!(error, PassError::Store(StoreError::Conflict(_)));
-        Action::requeue(if conflict { Duration::from_millis(50) } else { Duration::from_secs(2) })
+    let reconcile = move |object: Arc<K>, provisioner: Arc<Provisioner>| {
+        let pass = pass.clone();
+        Box::pin(async move {
+            let key = key(object.as_ref());
+            let done = pass(object, provisioner.clone()).await;
+            if done.is_ok() {
+                provisioner.tries.lock().remove(&key);
+            }
+            done
+        })
+    };
+    let again = |object: Arc<K>, error: &PassError, provisioner: Arc<Provisioner>| {
+        if let PassError::Store(StoreError::Conflict(_))
+        | PassError::Ask(AskError::Store(StoreError::Conflict(_))) = error
+        {
+            return Action::requeue(persistent_volume::SOON);
+        }
+        let pause = provisioner.pause(key(object.as_ref()));
+        tracing::warn!(kind = %K::kind(&()), name = object.name_any(), %error, pause_ms = pause.as_millis() as u64, "a pass failed and is tried again");
+        Action::requeue(pause)
     };
     let config = Config::default().concurrency(CONCURRENCY);
     let queue = wakes.map(Ok::<_, std::convert::Infallible>);
     applier(reconcile, again, provisioner, cache.reader(), queue, config).for_each(|_| async {}).await;
+}
+
+fn key<K: Kind>(object: &K) -> String {
+    format!("{} {}", K::kind(&()), object.uid().unwrap_or_default())
+}
+
+impl Provisioner {
+    /// The pause before the next try of an object that failed again: 1 s, then twice as long each
+    /// time, 5 min at the most.
+    fn pause(&self, key: String) -> Duration {
+        let mut tries = self.tries.lock();
+        if tries.len() > MOST_TRIES {
+            // What went away while it failed is still there; the others begin with short pauses anew.
+            tries.clear();
+        }
+        let count = tries.entry(key).or_default();
+        *count = count.saturating_add(1);
+        Duration::from_millis(500 << (*count).min(12)).min(LONGEST_PAUSE)
+    }
 }
 
 /// The volume object of a claim: named after the claim's uid, so that asking twice is asking once.
@@ -134,7 +194,17 @@ fn object_name(claim_uid: &str) -> String {
     format!("pvc-{claim_uid}")
 }
 
-/// Whether the store knows a volume object now, whatever the caches show.
+/// A volume object as the store knows it now, whatever the caches show.
 async fn live_volume(intent: &Intent, name: &str) -> Result<Option<GlusterVolume>, StoreError> {
     intent.store.get::<GlusterVolume>(name).await
+}
+
+/// A claim as the store knows it now.
+async fn live_claim(
+    provisioner: &Provisioner,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<PersistentVolumeClaim>, StoreError> {
+    let api = provisioner.intent.store.within::<PersistentVolumeClaim>(namespace);
+    api.get_opt(name).await.map_err(|error| crate::store::explained(error, "PersistentVolumeClaim", name))
 }

@@ -143,6 +143,10 @@ pub struct ClaimRef {
     /// The uid of the claim: a claim that is made again under the same name is another claim.
     #[schemars(length(max = 64))]
     pub uid: String,
+    /// The StorageClass of the claim. Among its volumes each gid is given once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub storage_class: Option<String>,
 }
 
 /// What happens when there is no room for a volume.

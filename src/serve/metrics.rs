@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use kube::ResourceExt;
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -18,6 +19,8 @@ use crate::store::Caches;
 pub struct Figures {
     caches: Caches,
     audit: Arc<AtomicI64>,
+    /// Figures that others keep.
+    others: Arc<Mutex<Vec<Registry>>>,
 }
 
 #[derive(Clone, Debug, Default, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -39,7 +42,12 @@ struct Build {
 impl Figures {
     /// Figures of what these caches show.
     pub fn new(caches: Caches) -> Self {
-        Self { caches, audit: Arc::new(AtomicI64::new(-1)) }
+        Self { caches, audit: Arc::new(AtomicI64::new(-1)), others: Arc::default() }
+    }
+
+    /// Shows figures that somebody else keeps, under their own names.
+    pub fn add(&self, others: Registry) {
+        self.others.lock().push(others);
     }
 
     /// Remembers how many faults the last audit has found.
@@ -96,7 +104,11 @@ impl Figures {
         let help = "Faults that the last audit has found between objects and nodes; -1 before the first one";
         registry.register("audit_faults", help, audit);
         let mut text = String::new();
-        encode(&mut text, &registry)?;
+        encode_registry(&mut text, &registry)?;
+        for others in self.others.lock().iter() {
+            encode_registry(&mut text, others)?;
+        }
+        encode_eof(&mut text)?;
         Ok(text)
     }
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use prometheus_client::registry::Registry;
 
 use super::lease::Candidate;
 use super::{SimulatedArgs, Works, asked_to_end, open_sim, probes};
-use crate::provisioner::Provisioner;
+use crate::provisioner::{ClaimFigures, Provisioner};
 
 /// How the operator runs. The cluster is found as kubectl finds it: KUBECONFIG, or the pod's own
 /// service account.
@@ -61,7 +62,11 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
         _ => None,
     };
     let works = Works::start(client, sim, Duration::from_secs(args.look_every)).await;
-    let provisioner = Provisioner::start(works.intent(), identity).await;
+    let claims = ClaimFigures::default();
+    let mut registry = Registry::default();
+    claims.register(&mut registry);
+    works.figures.add(registry);
+    let provisioner = Provisioner::start(works.intent(), identity, claims).await;
     let provisioner = tokio::spawn(provisioner.run());
     readiness.show(works.figures.clone());
     println!("bricklayer operator works: probes on http://{}", readiness.address());

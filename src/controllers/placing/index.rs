@@ -66,6 +66,7 @@ struct Known {
     id: Id,
     cluster: String,
     volume_name: String,
+    gid: Option<(String, i64)>,
 }
 
 /// Everything that a decision looks at.
@@ -81,6 +82,8 @@ pub struct Index {
     inventory: Inventory,
     volumes: HashMap<String, Known>,
     names: HashMap<(String, String), Id>,
+    /// StorageClass and gid → the volume that has it.
+    gids: HashMap<(String, i64), Id>,
     per_cluster: HashMap<String, u32>,
     /// Object name → attempt of a decision that no cache has shown yet.
     assumed: HashMap<String, u32>,
@@ -306,6 +309,12 @@ impl Index {
         if self.names.get(&(cluster.name.clone(), name.clone())).is_some_and(|other| *other != id) {
             return Err(refused("NameInUse", format!("has a volume named {name:?} already")));
         }
+        if let Some(key) = gid_of(volume)
+            && self.gids.get(&key).is_some_and(|other| *other != id)
+        {
+            let text = format!("gid {} is in use by another volume of StorageClass {:?}", key.1, key.0);
+            return Err(refused("GidInUse", text));
+        }
         let count = self.per_cluster.get(&cluster.name).copied().unwrap_or_default();
         let limit = u32::try_from(cluster.limits.volumes).unwrap_or(u32::MAX);
         let counted = self.volumes.get(&volume.name_any()).is_some_and(|known| known.cluster == cluster.name);
@@ -381,6 +390,9 @@ impl Index {
             if self.names.get(&key) == Some(&old.id) {
                 self.names.remove(&key);
             }
+            if let Some(key) = old.gid.filter(|key| self.gids.get(key) == Some(&old.id)) {
+                self.gids.remove(&key);
+            }
             if let Some(count) = self.per_cluster.get_mut(&old.cluster) {
                 *count = count.saturating_sub(1);
             }
@@ -396,9 +408,17 @@ impl Index {
         self.inventory.set_volume(id, placement.bricks.iter().map(taken).collect());
         *self.per_cluster.entry(placement.cluster.clone()).or_default() += 1;
         self.names.insert((placement.cluster.clone(), volume_name.clone()), id);
-        let known = Known { id, cluster: placement.cluster.clone(), volume_name };
+        let gid = gid_of(volume);
+        self.gids.extend(gid.clone().map(|key| (key, id)));
+        let known = Known { id, cluster: placement.cluster.clone(), volume_name, gid };
         self.volumes.insert(name.to_owned(), known);
     }
+}
+
+/// The class of a volume's claim and its gid, if it was given one: unique together.
+fn gid_of(volume: &GlusterVolume) -> Option<(String, i64)> {
+    let class = volume.spec.claim_ref.as_ref()?.storage_class.clone()?;
+    (volume.spec.gid != 0).then_some((class, volume.spec.gid))
 }
 
 fn attempt_of(volume: &GlusterVolume) -> u32 {
@@ -488,6 +508,33 @@ mod tests {
             name,
             json!({"cluster": "c", "hostnames": {"manage": [name], "storage": [name]}}),
         )
+    }
+
+    #[test]
+    fn a_gid_is_given_once_in_a_class() {
+        let cluster: GlusterCluster = object("GlusterCluster", "c", json!({"transport": {"simulated": {}}}));
+        let volume = |name: &str, class: &str, gid: i64| -> GlusterVolume {
+            let claim = json!({"namespace": "n", "name": name, "uid": name, "storageClass": class});
+            object("GlusterVolume", name, json!({"size": "1Gi", "gid": gid, "claimRef": claim}))
+        };
+        let mut index = Index::default();
+        index.set_topology(&[Arc::new(cluster)], &[Arc::new(node("a"))], &[]);
+        let mut first = volume("first", "class", 2000);
+        let placement = Placement { cluster: "c".into(), bricks: vec![] };
+        first.status.get_or_insert_default().placement = Some(placement);
+        index.see_volume("first", Some(&first));
+        let reason = |index: &Index, volume: &GlusterVolume| {
+            let refusals = index.place(volume, Timestamp::UNIX_EPOCH).unwrap_err();
+            refusals.first().map(|refusal| refusal.reason.clone()).unwrap()
+        };
+        assert_eq!(reason(&index, &volume("second", "class", 2000)), "GidInUse");
+        for other in
+            [volume("second", "class", 2001), volume("second", "other", 2000), volume("second", "class", 0)]
+        {
+            assert_ne!(reason(&index, &other), "GidInUse");
+        }
+        index.see_volume("first", None);
+        assert_ne!(reason(&index, &volume("second", "class", 2000)), "GidInUse");
     }
 
     #[test]
