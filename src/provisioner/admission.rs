@@ -31,10 +31,13 @@ pub struct Ticket {
     pub came: (Timestamp, u64),
 }
 
+/// When a claim came, and its uid: the order within a namespace.
+type Place = ((Timestamp, u64), String);
+
 /// Who waits and who is under way.
 #[derive(Debug, Default)]
 pub struct Admission {
-    waiting: BTreeMap<String, BTreeMap<((Timestamp, u64), String), Ticket>>,
+    waiting: BTreeMap<String, BTreeMap<Place, Ticket>>,
     places: HashMap<String, (String, (Timestamp, u64))>,
     /// Number of the turn → uid, and since when.
     under_way: BTreeMap<u64, (String, Instant)>,
@@ -90,7 +93,7 @@ impl Admission {
         }
         // The namespace whose last turn is longest ago; the one whose claim came first among equals.
         let turn_of = |namespace: &String| self.last.get(namespace).map_or(0, |turn| turn + 1);
-        let first = |tickets: &BTreeMap<((Timestamp, u64), String), Ticket>| tickets.keys().next().cloned();
+        let first = |tickets: &BTreeMap<Place, Ticket>| tickets.keys().next().cloned();
         let (namespace, key) = self
             .waiting
             .iter()

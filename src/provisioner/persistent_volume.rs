@@ -162,7 +162,7 @@ pub fn handle(volume: &PersistentVolume) -> Option<&str> {
     match (&spec.csi, &spec.glusterfs) {
         (Some(csi), _) => (csi.driver == PROVISIONER).then_some(csi.volume_handle.as_str()),
         // The old source names the GlusterFS volume; ours are called like their PersistentVolumes.
-        (None, Some(_)) => is_ours(volume).then(|| volume.metadata.name.as_deref()).flatten(),
+        (None, Some(_)) => volume.metadata.name.as_deref().filter(|_| is_ours(volume)),
         (None, None) => None,
     }
 }
