@@ -9,9 +9,9 @@ use kube::ResourceExt;
 use parking_lot::Mutex;
 
 use super::PassError;
-use crate::executor::Transport;
 use crate::executor::transport::sim::Sim;
 use crate::executor::transport::ssh::{KeyPem, Ssh, SshOptions};
+use crate::executor::{Permit, Permitted, Transport};
 use crate::resources::{GlusterCluster, GlusterNode, HostKeyPolicy, SecretKey, SshTransport, TransportSpec};
 use crate::store::{Caches, Store};
 
@@ -20,6 +20,7 @@ pub struct Transports {
     store: Store,
     caches: Caches,
     sim: Option<Sim>,
+    permit: Permit,
     made: Mutex<HashMap<String, (TransportSpec, Way)>>,
 }
 
@@ -32,15 +33,22 @@ enum Way {
 impl Transports {
     /// Transports; simulated nodes are refused unless they are given here.
     pub fn new(store: Store, caches: Caches, sim: Option<Sim>) -> Self {
-        Self { store, caches, sim, made: Mutex::default() }
+        Self { store, caches, sim, permit: Permit::default(), made: Mutex::default() }
+    }
+
+    /// The same ones, which send nothing when the permit is over.
+    #[must_use]
+    pub fn permitted(self, permit: Permit) -> Self {
+        Self { permit, ..self }
     }
 
     /// The way to the nodes of a cluster.
     pub async fn of(&self, cluster: &GlusterCluster) -> Result<Arc<dyn Transport>, PassError> {
-        Ok(match self.way(cluster).await? {
+        let way: Arc<dyn Transport> = match self.way(cluster).await? {
             Way::Ssh(ssh) => ssh,
             Way::Sim(sim) => sim,
-        })
+        };
+        Ok(Arc::new(Permitted { way, permit: self.permit.clone() }))
     }
 
     /// The way to a node, which also tells simulated nodes that the host names are one node's.
@@ -113,6 +121,7 @@ impl Transports {
             pin_first_contact: spec.host_keys == HostKeyPolicy::PinFirstContact,
             pins: pins.collect(),
         })
+        .map(|ssh| ssh.permitted(self.permit.clone()))
         .map_err(|error| bad(error.to_string()))
     }
 

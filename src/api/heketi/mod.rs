@@ -57,8 +57,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct HeketiOptions {
     /// The keys of tokens; without them everybody may do everything.
     pub auth: Option<Keys>,
-    /// How the nodes of new clusters are reached.
-    pub transport: TransportSpec,
+    /// How the nodes of new clusters are reached; without it clients cannot make clusters.
+    pub transport: Option<TransportSpec>,
     /// The limits of new clusters.
     pub limits: Limits,
     /// How many volumes may be made or deleted at a time.
