@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 /// A command as a list of arguments; the first one names the program.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Argv(pub Vec<String>);
 
 impl Argv {
@@ -53,7 +54,7 @@ pub fn quoted(word: &str) -> String {
 }
 
 /// When a step runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Guard {
     /// Always.
     Always,
@@ -64,7 +65,7 @@ pub enum Guard {
 }
 
 /// One command of a batch, and when it runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// When the command runs.
     pub guard: Guard,
@@ -90,7 +91,7 @@ impl Step {
 }
 
 /// Commands for one node, run in order in one call. The batch ends at the first one that fails.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
     /// The commands.
     pub steps: Vec<Step>,
@@ -128,7 +129,7 @@ impl Batch {
 }
 
 /// What a command wrote, and how it ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// The exit code; 0 when the guard said that the command need not run.
     pub exit: i32,
@@ -147,14 +148,14 @@ impl Output {
 
 /// What came back from a node: one output for each step that was reached. The last one is the
 /// failure, if there was one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
     /// The outputs, in the order of the steps.
     pub outputs: Vec<Output>,
 }
 
 /// Why no reply came from a node.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum TransportError {
     /// Nothing was run: the node could not be reached.
     #[error("cannot reach {host}: {cause}")]

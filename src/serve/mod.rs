@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod operator;
 mod probes;
 pub mod rest;
+pub mod simulate;
 pub mod standalone;
 pub mod telemetry;
 mod tenure;
@@ -20,7 +21,7 @@ use anyhow::Context as _;
 use tokio::task::JoinHandle;
 
 use crate::controllers::placing::Placing;
-use crate::controllers::transports::Transports;
+use crate::controllers::transports::{Simulated, Transports};
 use crate::controllers::{self, Context};
 use crate::executor::Permit;
 use crate::executor::transport::sim::{Sim, SimOptions};
@@ -70,13 +71,14 @@ impl Works {
     pub fn over(
         store: Store,
         caches: Caches,
-        sim: Option<Sim>,
+        sim: Option<impl Into<Simulated>>,
         permit: Permit,
         look_every: Duration,
     ) -> Self {
         let (placing, work) = Placing::start(store.clone(), caches.clone());
         spawn_vital(work);
         let figures = Figures::new(caches.clone());
+        let sim = sim.map(Into::into);
         let auditor = Transports::new(store.clone(), caches.clone(), sim.clone());
         let auditor = auditor.permitted(permit.clone());
         tokio::spawn(audit_now_and_then(store.clone(), auditor, figures.clone()));

@@ -16,8 +16,9 @@ use super::rest::{self, Rest, TlsArgs};
 use super::tenure::Tenure;
 use super::{SimulatedArgs, Works, asked_to_end, open_sim, probes};
 use crate::api::heketi;
+use crate::controllers::transports::Simulated;
 use crate::executor::Permit;
-use crate::executor::transport::sim::Sim;
+use crate::executor::transport::sim::SimSocket;
 use crate::intent::Intent;
 use crate::provisioner::Provisioner;
 use crate::store::{Caches, Store};
@@ -54,11 +55,14 @@ pub struct OperatorArgs {
     #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub look_every: u64,
     /// Serve clusters whose transport is simulated: for trials and tests, nothing is stored
-    #[arg(long, requires = "data")]
+    #[arg(long, requires = "nodes")]
     pub allow_simulated: bool,
-    /// Where the state of simulated nodes is kept
-    #[arg(long, value_name = "DIRECTORY")]
+    /// Where the state of simulated nodes is kept, by this replica alone
+    #[arg(long, value_name = "DIRECTORY", group = "nodes")]
     pub data: Option<PathBuf>,
+    /// Where `bricklayer simulate` serves simulated nodes to several replicas
+    #[arg(long, value_name = "SOCKET", group = "nodes")]
+    pub simulated_socket: Option<PathBuf>,
     /// What simulated nodes are like
     #[command(flatten)]
     pub simulated: SimulatedArgs,
@@ -166,8 +170,14 @@ impl Leader<'_> {
 
     /// The simulated nodes, if they are allowed. A replica that gives the lease back may still have
     /// them for a moment.
-    async fn simulated(&self) -> anyhow::Result<Option<Sim>> {
-        let (Some(data), true) = (&self.args.data, self.args.allow_simulated) else { return Ok(None) };
+    async fn simulated(&self) -> anyhow::Result<Option<Simulated>> {
+        if !self.args.allow_simulated {
+            return Ok(None);
+        }
+        if let Some(socket) = &self.args.simulated_socket {
+            return Ok(Some(Simulated::There(SimSocket::new(socket, self.identity))));
+        }
+        let Some(data) = &self.args.data else { return Ok(None) };
         let begun = Instant::now();
         loop {
             match open_sim(data, &self.args.simulated) {
@@ -175,7 +185,7 @@ impl Leader<'_> {
                     tracing::warn!(error = format!("{error:#}"), "tries again");
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
-                opened => return opened.map(Some),
+                opened => return opened.map(|sim| Some(sim.into())),
             }
         }
     }

@@ -14,6 +14,7 @@ mod node;
 mod queue;
 mod refusal;
 mod route;
+mod ticket;
 mod view;
 mod volume;
 mod volume_index;
@@ -35,8 +36,8 @@ use crate::auth::{self, Keys};
 use crate::intent::Intent;
 use crate::resources::{Limits, TransportSpec};
 use answer::{Answer, Refused};
-use queue::Queue;
 use route::{Route, Target};
+use ticket::Tickets;
 use volume_index::VolumeIndex;
 
 /// Largest body of a request in bytes; Heketi has no limit, its clients send a few KiB.
@@ -73,14 +74,15 @@ pub struct HeketiOptions {
 struct Face {
     intent: Intent,
     options: HeketiOptions,
-    queue: Queue,
+    tickets: Tickets,
     volumes: Arc<VolumeIndex>,
 }
 
 /// A service that answers Heketi's clients.
 pub fn router(intent: Intent, options: HeketiOptions) -> Router {
     let index = VolumeIndex::new(intent.volumes.clone(), options.max_inflight);
-    let face = Face { intent, options, queue: Queue::default(), volumes: Arc::new(index) };
+    let tickets = Tickets::new(options.auth.as_ref());
+    let face = Face { intent, options, tickets, volumes: Arc::new(index) };
     Router::new().fallback(serve).with_state(Arc::new(face))
 }
 
