@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bricklayer::serve::{audit, operator, standalone, telemetry};
+use bricklayer::serve::{audit, operator, simulate, standalone, telemetry};
 use bricklayer::{cli, resources};
 use clap::{Parser, Subcommand};
 
@@ -18,8 +18,10 @@ struct Arguments {
 enum Command {
     /// Serve on one machine, with an embedded store: Heketi's REST and all controllers
     Serve(standalone::ServeArgs),
-    /// Serve a Kubernetes cluster: controllers and provisioner
+    /// Serve a Kubernetes cluster: controllers, provisioner, Heketi's REST
     Operator(operator::OperatorArgs),
+    /// Simulate storage nodes for several replicas of the operator: for trials and tests
+    Simulate(simulate::SimulateArgs),
     /// Print the custom resource definitions as YAML
     Crds,
     /// Check that objects and nodes agree
@@ -58,6 +60,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         match command {
             Command::Serve(args) => standalone::run(args).await?,
             Command::Operator(args) => operator::run(args).await?,
+            Command::Simulate(args) => simulate::run(args).await?,
             Command::Audit(args) => {
                 let agree = audit::run(args).await?;
                 return Ok(if agree { ExitCode::SUCCESS } else { ExitCode::FAILURE });

@@ -49,6 +49,11 @@ pub struct Refusal {
 }
 
 impl Keys {
+    /// The key of administrators, for what the server seals for itself.
+    pub fn admin_secret(&self) -> &[u8] {
+        &self.admin
+    }
+
     /// Keys from the bytes of both secrets. A token issued more than `iat_leeway` seconds ahead of
     /// our clock is refused.
     pub fn new(admin: impl Into<Vec<u8>>, user: impl Into<Vec<u8>>, iat_leeway: u64) -> Self {

@@ -9,9 +9,9 @@ use kube::ResourceExt;
 use parking_lot::Mutex;
 
 use super::PassError;
-use crate::executor::Transport;
-use crate::executor::transport::sim::Sim;
+use crate::executor::transport::sim::{Sim, SimSocket};
 use crate::executor::transport::ssh::{KeyPem, Ssh, SshOptions};
+use crate::executor::{Permit, Permitted, Transport};
 use crate::resources::{GlusterCluster, GlusterNode, HostKeyPolicy, SecretKey, SshTransport, TransportSpec};
 use crate::store::{Caches, Store};
 
@@ -19,28 +19,52 @@ use crate::store::{Caches, Store};
 pub struct Transports {
     store: Store,
     caches: Caches,
-    sim: Option<Sim>,
+    sim: Option<Simulated>,
+    permit: Permit,
     made: Mutex<HashMap<String, (TransportSpec, Way)>>,
 }
 
 #[derive(Clone)]
 enum Way {
     Ssh(Arc<Ssh>),
-    Sim(Arc<Sim>),
+    Sim(Simulated),
+}
+
+/// Simulated nodes.
+#[derive(Clone)]
+pub enum Simulated {
+    /// In this process.
+    Here(Sim),
+    /// In another one.
+    There(SimSocket),
+}
+
+impl From<Sim> for Simulated {
+    fn from(sim: Sim) -> Self {
+        Self::Here(sim)
+    }
 }
 
 impl Transports {
     /// Transports; simulated nodes are refused unless they are given here.
-    pub fn new(store: Store, caches: Caches, sim: Option<Sim>) -> Self {
-        Self { store, caches, sim, made: Mutex::default() }
+    pub fn new(store: Store, caches: Caches, sim: Option<impl Into<Simulated>>) -> Self {
+        Self { store, caches, sim: sim.map(Into::into), permit: Permit::default(), made: Mutex::default() }
+    }
+
+    /// The same ones, which send nothing when the permit is over.
+    #[must_use]
+    pub fn permitted(self, permit: Permit) -> Self {
+        Self { permit, ..self }
     }
 
     /// The way to the nodes of a cluster.
     pub async fn of(&self, cluster: &GlusterCluster) -> Result<Arc<dyn Transport>, PassError> {
-        Ok(match self.way(cluster).await? {
+        let way: Arc<dyn Transport> = match self.way(cluster).await? {
             Way::Ssh(ssh) => ssh,
-            Way::Sim(sim) => sim,
-        })
+            Way::Sim(Simulated::Here(sim)) => Arc::new(sim),
+            Way::Sim(Simulated::There(socket)) => Arc::new(socket),
+        };
+        Ok(Arc::new(Permitted { way, permit: self.permit.clone() }))
     }
 
     /// The way to a node, which also tells simulated nodes that the host names are one node's.
@@ -52,7 +76,11 @@ impl Transports {
         if let Way::Sim(sim) = self.way(cluster).await? {
             let names = &node.spec.hostnames;
             let all: Vec<&str> = names.manage.iter().chain(&names.storage).map(String::as_str).collect();
-            sim.introduce(&all).map_err(|error| PassError::Transport(error.to_string()))?;
+            let introduced = match sim {
+                Simulated::Here(sim) => sim.introduce(&all).map_err(|error| error.to_string()),
+                Simulated::There(socket) => socket.introduce(&all).await,
+            };
+            introduced.map_err(PassError::Transport)?;
         }
         self.of(cluster).await
     }
@@ -80,7 +108,7 @@ impl Transports {
                         "cluster {name} has simulated nodes, and this server does not allow them: start it with --allow-simulated"
                     ))
                 };
-                Way::Sim(Arc::new(self.sim.clone().ok_or_else(refused)?))
+                Way::Sim(self.sim.clone().ok_or_else(refused)?)
             }
             (None, None) => return Err(PassError::Transport(format!("cluster {name} has no transport"))),
         };
@@ -113,6 +141,7 @@ impl Transports {
             pin_first_contact: spec.host_keys == HostKeyPolicy::PinFirstContact,
             pins: pins.collect(),
         })
+        .map(|ssh| ssh.permitted(self.permit.clone()))
         .map_err(|error| bad(error.to_string()))
     }
 

@@ -7,12 +7,14 @@
 pub mod ops;
 pub mod transport;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 /// A command as a list of arguments; the first one names the program.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Argv(pub Vec<String>);
 
 impl Argv {
@@ -52,7 +54,7 @@ pub fn quoted(word: &str) -> String {
 }
 
 /// When a step runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Guard {
     /// Always.
     Always,
@@ -63,7 +65,7 @@ pub enum Guard {
 }
 
 /// One command of a batch, and when it runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// When the command runs.
     pub guard: Guard,
@@ -89,7 +91,7 @@ impl Step {
 }
 
 /// Commands for one node, run in order in one call. The batch ends at the first one that fails.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
     /// The commands.
     pub steps: Vec<Step>,
@@ -127,7 +129,7 @@ impl Batch {
 }
 
 /// What a command wrote, and how it ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// The exit code; 0 when the guard said that the command need not run.
     pub exit: i32,
@@ -146,14 +148,14 @@ impl Output {
 
 /// What came back from a node: one output for each step that was reached. The last one is the
 /// failure, if there was one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
     /// The outputs, in the order of the steps.
     pub outputs: Vec<Output>,
 }
 
 /// Why no reply came from a node.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum TransportError {
     /// Nothing was run: the node could not be reached.
     #[error("cannot reach {host}: {cause}")]
@@ -178,6 +180,55 @@ pub enum TransportError {
 pub trait Transport: Send + Sync {
     /// Runs a batch on a node and waits for the reply, or for the deadline.
     async fn run(&self, host: &str, batch: &Batch) -> Result<Reply, TransportError>;
+}
+
+/// Whether this process may still send something: asked right before it goes. Clones ask the same.
+#[derive(Clone)]
+pub struct Permit(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Permit {
+    /// A permit that holds as long as the answer is yes.
+    pub fn new(holds: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(holds))
+    }
+
+    /// Whether it holds now.
+    pub fn holds(&self) -> bool {
+        (self.0)()
+    }
+}
+
+impl Default for Permit {
+    /// A permit that holds for ever: for a process that works alone.
+    fn default() -> Self {
+        Self::new(|| true)
+    }
+}
+
+/// A transport that sends nothing when its permit is over.
+pub struct Permitted {
+    /// The way.
+    pub way: Arc<dyn Transport>,
+    /// The permit.
+    pub permit: Permit,
+}
+
+#[async_trait]
+impl Transport for Permitted {
+    async fn run(&self, host: &str, batch: &Batch) -> Result<Reply, TransportError> {
+        if !self.permit.holds() {
+            return Err(not_permitted(host));
+        }
+        self.way.run(host, batch).await
+    }
+}
+
+/// What becomes of a batch when the permit is over: nothing of it was sent.
+pub(crate) fn not_permitted(host: &str) -> TransportError {
+    TransportError::Unreached {
+        host: host.into(),
+        cause: "this replica does not hold the lease any more, and sends nothing".into(),
+    }
 }
 
 /// A batch that did not do its work.
@@ -262,6 +313,28 @@ mod tests {
         assert_eq!(quoted(""), "''");
         assert_eq!(quoted("a;id"), "'a;id'");
         assert_eq!(quoted("it's"), "'it'\\''s'");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_without_a_permit() {
+        struct Node(std::sync::atomic::AtomicUsize);
+        #[async_trait]
+        impl Transport for Node {
+            async fn run(&self, _: &str, _: &Batch) -> Result<Reply, TransportError> {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                Ok(Reply::default())
+            }
+        }
+        let node = Arc::new(Node(0.into()));
+        let may = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let asked = may.clone();
+        let permit = Permit::new(move || asked.load(std::sync::atomic::Ordering::SeqCst));
+        let way = Permitted { way: node.clone(), permit };
+        let batch = Batch::one(Argv::new(["true"]), LOOK_DEADLINE);
+        assert!(way.run("n", &batch).await.is_ok());
+        may.store(false, std::sync::atomic::Ordering::SeqCst);
+        assert!(matches!(way.run("n", &batch).await, Err(TransportError::Unreached { .. })));
+        assert_eq!(node.0.load(std::sync::atomic::Ordering::SeqCst), 1);
     }
 
     #[test]

@@ -2,12 +2,16 @@
 
 pub mod audit;
 pub mod config;
+mod connection;
 mod lease;
 pub mod metrics;
 pub mod operator;
 mod probes;
+pub mod rest;
+pub mod simulate;
 pub mod standalone;
 pub mod telemetry;
+mod tenure;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,8 +21,9 @@ use anyhow::Context as _;
 use tokio::task::JoinHandle;
 
 use crate::controllers::placing::Placing;
-use crate::controllers::transports::Transports;
+use crate::controllers::transports::{Simulated, Transports};
 use crate::controllers::{self, Context};
+use crate::executor::Permit;
 use crate::executor::transport::sim::{Sim, SimOptions};
 use crate::intent::Intent;
 use crate::store::{Caches, Store, spawn_vital};
@@ -58,12 +63,26 @@ impl Works {
     pub async fn start(client: kube::Client, sim: Option<Sim>, look_every: Duration) -> Self {
         let store = Store::new(client);
         let caches = Caches::start(&store).await;
+        Self::over(store, caches, sim, Permit::default(), look_every)
+    }
+
+    /// Starts everything over caches that have seen all that was written so far. Nothing is sent to a
+    /// node without the permit.
+    pub fn over(
+        store: Store,
+        caches: Caches,
+        sim: Option<impl Into<Simulated>>,
+        permit: Permit,
+        look_every: Duration,
+    ) -> Self {
         let (placing, work) = Placing::start(store.clone(), caches.clone());
         spawn_vital(work);
         let figures = Figures::new(caches.clone());
+        let sim = sim.map(Into::into);
         let auditor = Transports::new(store.clone(), caches.clone(), sim.clone());
+        let auditor = auditor.permitted(permit.clone());
         tokio::spawn(audit_now_and_then(store.clone(), auditor, figures.clone()));
-        let transports = Transports::new(store.clone(), caches.clone(), sim);
+        let transports = Transports::new(store.clone(), caches.clone(), sim).permitted(permit);
         let context = Context::new(store.clone(), caches.clone(), transports, placing, look_every);
         let controllers = tokio::spawn(controllers::run(Arc::new(context)));
         Self { store, caches, figures, controllers }

@@ -1,15 +1,28 @@
-//! `bricklayer operator`: controllers and provisioner in a Kubernetes cluster, behind a Lease.
+//! `bricklayer operator`: in a Kubernetes cluster. Every replica serves the REST face; the one that
+//! holds the Lease runs the controllers and the provisioner.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
+use kube::Config;
 use prometheus_client::registry::Registry;
 
+use super::config::{Flags, ServeConfig};
+use super::connection::client;
 use super::lease::Candidate;
+use super::probes::Readiness;
+use super::rest::{self, Rest, TlsArgs};
+use super::tenure::Tenure;
 use super::{SimulatedArgs, Works, asked_to_end, open_sim, probes};
+use crate::api::heketi;
+use crate::controllers::transports::Simulated;
+use crate::executor::Permit;
+use crate::executor::transport::sim::SimSocket;
+use crate::intent::Intent;
 use crate::provisioner::{ClaimFigures, Provisioner};
+use crate::store::{Caches, Store};
 
 /// How the operator runs. The cluster is found as kubectl finds it: KUBECONFIG, or the pod's own
 /// service account.
@@ -18,6 +31,18 @@ pub struct OperatorArgs {
     /// Where /healthz, /readyz and /metrics are served
     #[arg(long, default_value = "0.0.0.0:8081", value_name = "ADDRESS:PORT")]
     pub listen: String,
+    /// Where Heketi's REST is served, by every replica; nowhere when it is left out
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub rest_listen: Option<String>,
+    /// HTTPS for the REST
+    #[command(flatten)]
+    pub tls: TlsArgs,
+    /// Let everybody do everything, although there are no keys (HEKETI_ADMIN_KEY and HEKETI_USER_KEY)
+    #[arg(long)]
+    pub disable_auth: bool,
+    /// Heketi's configuration file (heketi.json) for the REST; its HEKETI_* variables are read too
+    #[arg(long, value_name = "FILE", requires = "rest_listen")]
+    pub config: Option<PathBuf>,
     /// The namespace of the Lease
     #[arg(long, env = "POD_NAMESPACE", default_value = "bricklayer-system", value_name = "NAME")]
     pub lease_namespace: String,
@@ -31,51 +56,145 @@ pub struct OperatorArgs {
     #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub look_every: u64,
     /// Serve clusters whose transport is simulated: for trials and tests, nothing is stored
-    #[arg(long, requires = "data")]
+    #[arg(long, requires = "nodes")]
     pub allow_simulated: bool,
-    /// Where the state of simulated nodes is kept
-    #[arg(long, value_name = "DIRECTORY")]
+    /// Where the state of simulated nodes is kept, by this replica alone
+    #[arg(long, value_name = "DIRECTORY", group = "nodes")]
     pub data: Option<PathBuf>,
+    /// Where `bricklayer simulate` serves simulated nodes to several replicas
+    #[arg(long, value_name = "SOCKET", group = "nodes")]
+    pub simulated_socket: Option<PathBuf>,
     /// What simulated nodes are like
     #[command(flatten)]
     pub simulated: SimulatedArgs,
 }
 
-/// Runs until SIGTERM, or until the lease is lost: then another replica goes on.
+/// Runs until SIGTERM, or until another replica has the lease: then that one goes on.
 pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
-    let client = kube::Client::try_default()
+    let cluster = Config::infer()
         .await
         .context("no cluster is configured: set KUBECONFIG, or run in a pod with a service account")?;
+    let face = args.rest_listen.as_ref().map(|address| face_config(&args, address)).transpose()?;
     let readiness = probes::serve(&args.listen).await?;
     let identity = args.identity.clone().unwrap_or_else(|| format!("bricklayer-{}", uuid::Uuid::new_v4()));
-    let mut candidate =
-        Candidate::new(client.clone(), &args.lease_namespace, &args.lease_name, identity.clone());
-    // A replica that waits is ready too: it takes over when it is its turn.
-    readiness.set_ready();
-    tokio::select! {
-        () = candidate.acquire() => {}
+    let store = Store::new(client(&cluster, &identity, "serves", Permit::default())?);
+    let caches = tokio::select! {
+        caches = Caches::start(&store) => caches,
         ended = asked_to_end() => return ended,
-    }
-    tracing::info!(identity, "this replica holds the lease and works");
-    let sim = match (&args.data, args.allow_simulated) {
-        (Some(data), true) => Some(open_sim(data, &args.simulated)?),
-        _ => None,
     };
-    let works = Works::start(client, sim, Duration::from_secs(args.look_every)).await;
-    let claims = ClaimFigures::default();
-    let mut registry = Registry::default();
-    claims.register(&mut registry);
-    works.figures.add(registry);
-    let provisioner = Provisioner::start(works.intent(), identity, claims).await;
-    let provisioner = tokio::spawn(provisioner.run());
-    readiness.show(works.figures.clone());
-    println!("bricklayer operator works: probes on http://{}", readiness.address());
-    tokio::select! {
-        () = candidate.hold() => anyhow::bail!("the lease was lost; another replica goes on"),
-        ended = asked_to_end() => ended?,
-        ended = works.controllers => anyhow::bail!("the controllers ended: {ended:?}"),
-        ended = provisioner => anyhow::bail!("the provisioner ended: {ended:?}"),
+    let mut rest = None;
+    if let (Some(address), Some(face)) = (&args.rest_listen, face) {
+        let router = heketi::router(Intent::new(store, caches.clone()), face.heketi_options());
+        let serving = Rest::start(address, &args.tls, router).await?;
+        println!("bricklayer operator serves Heketi's REST on {}", serving.url);
+        rest = Some(serving);
     }
+    // A replica that waits is ready too: it answers, and it takes over when it is its turn.
+    readiness.set_ready();
+    let tenure = Tenure::default();
+    let lease = client(&cluster, &identity, "lease", Permit::default())?;
+    let (namespace, name) = (&args.lease_namespace, &args.lease_name);
+    let mut candidate = Candidate::new(lease, namespace, name, identity.clone(), tenure.clone());
+    let working = Leader { args: &args, cluster: &cluster, identity: &identity, tenure, caches, readiness };
+    let ended = tokio::select! {
+        ended = lead(&mut candidate, working) => ended,
+        error = served(&mut rest) => Err(error),
+        ended = asked_to_end() => ended,
+    };
+    // First nothing is sent any more, then the next one may begin.
     candidate.release().await;
-    Ok(())
+    if let Some(rest) = rest {
+        rest.stop().await;
+    }
+    ended
 }
+
+/// The settings of the REST face; refuses one that would let everybody in by mistake.
+fn face_config(args: &OperatorArgs, address: &str) -> anyhow::Result<ServeConfig> {
+    let flags = Flags { disable_auth: args.disable_auth, transport_optional: true, ..Flags::default() };
+    let config = ServeConfig::load(args.config.as_deref(), flags)?;
+    for key in &config.ignored {
+        tracing::warn!(key, "this key of the configuration does nothing yet");
+    }
+    let give = "set HEKETI_ADMIN_KEY and HEKETI_USER_KEY";
+    rest::refuse_open(address, config.auth.is_some(), args.disable_auth, give)?;
+    Ok(config)
+}
+
+/// Waits for an end of the REST face; for ever when there is none.
+async fn served(rest: &mut Option<Rest>) -> anyhow::Error {
+    match rest {
+        Some(rest) => rest.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for the lease and works as long as it is ours. Always ends with an error.
+async fn lead(candidate: &mut Candidate, working: Leader<'_>) -> anyhow::Result<()> {
+    candidate.acquire().await;
+    tracing::info!(working.identity, "this replica holds the lease and works");
+    tokio::select! {
+        by = candidate.hold() => anyhow::bail!("the lease is lost: {by:?} has it now and goes on"),
+        ended = working.work() => ended,
+    }
+}
+
+/// What the holder of the lease works with.
+struct Leader<'a> {
+    args: &'a OperatorArgs,
+    cluster: &'a Config,
+    identity: &'a str,
+    tenure: Tenure,
+    caches: Caches,
+    readiness: Readiness,
+}
+
+impl Leader<'_> {
+    /// Works until something without which that is of no use has ended.
+    async fn work(self) -> anyhow::Result<()> {
+        let permit = self.tenure.permit();
+        let store = Store::new(client(self.cluster, self.identity, "works", permit.clone())?);
+        // A watch may be behind. What decides what is unique has to know what the last one has decided.
+        self.caches.refresh().await;
+        let sim = self.simulated().await?;
+        let every = Duration::from_secs(self.args.look_every);
+        let works = Works::over(store, self.caches.clone(), sim, permit, every);
+        let claims = ClaimFigures::default();
+        let mut registry = Registry::default();
+        claims.register(&mut registry);
+        works.figures.add(registry);
+        let provisioner = Provisioner::start(works.intent(), self.identity.to_owned(), claims).await;
+        let provisioner = tokio::spawn(provisioner.run());
+        self.readiness.show(works.figures);
+        println!("bricklayer operator works: probes on http://{}", self.readiness.address());
+        tokio::select! {
+            ended = works.controllers => anyhow::bail!("the controllers ended: {ended:?}"),
+            ended = provisioner => anyhow::bail!("the provisioner ended: {ended:?}"),
+        }
+    }
+
+    /// The simulated nodes, if they are allowed. A replica that gives the lease back may still have
+    /// them for a moment.
+    async fn simulated(&self) -> anyhow::Result<Option<Simulated>> {
+        if !self.args.allow_simulated {
+            return Ok(None);
+        }
+        if let Some(socket) = &self.args.simulated_socket {
+            return Ok(Some(Simulated::There(SimSocket::new(socket, self.identity))));
+        }
+        let Some(data) = &self.args.data else { return Ok(None) };
+        let begun = Instant::now();
+        loop {
+            match open_sim(data, &self.args.simulated) {
+                Err(error) if begun.elapsed() < SIM_PATIENCE => {
+                    tracing::warn!(error = format!("{error:#}"), "tries again");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                opened => return opened.map(|sim| Some(sim.into())),
+            }
+        }
+    }
+}
+
+/// How long the last holder may take to let go of the simulated nodes.
+const SIM_PATIENCE: Duration = Duration::from_secs(10);

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::config::{Flags, ServeConfig};
+use super::rest::{self, Rest, TlsArgs};
 use super::{SimulatedArgs, Works, asked_to_end, open_sim};
 use crate::api::heketi;
 use crate::resources::definitions;
@@ -27,6 +28,9 @@ pub struct ServeArgs {
     /// Where /healthz, /readyz and /metrics are served; nowhere when it is left out
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub probes: Option<String>,
+    /// HTTPS
+    #[command(flatten)]
+    pub tls: TlsArgs,
     /// Let everybody do everything, whatever the configuration says about keys
     #[arg(long)]
     pub disable_auth: bool,
@@ -40,7 +44,7 @@ pub struct ServeArgs {
 
 /// Runs until SIGTERM.
 pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
-    let flags = Flags { simulated: args.simulated, disable_auth: args.disable_auth };
+    let flags = Flags { simulated: args.simulated, disable_auth: args.disable_auth, ..Flags::default() };
     let config = ServeConfig::load(args.config.as_deref(), flags)?;
     for key in &config.ignored {
         tracing::warn!(key, "this key of the configuration does nothing yet");
@@ -48,28 +52,27 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     refuse_heketi_db(&args.data, config.heketi_db.as_deref())?;
     let address = listen_address(&args, &config)?;
     let embedded = open_store(&args.data)?;
-    let simulated = config.transport.simulated.is_some();
+    let simulated = config.transport.as_ref().is_some_and(|transport| transport.simulated.is_some());
     let mut like = args.simulated_args.clone();
     like.simulated_device_size = config.simulated_device_size.unwrap_or(like.simulated_device_size);
     let sim = simulated.then(|| open_sim(&args.data, &like)).transpose()?;
     let works = Works::start(embedded.client(), sim.clone(), LOOK_EVERY).await;
     let router = heketi::router(works.intent(), config.heketi_options());
-    let listener = tokio::net::TcpListener::bind(&address).await;
-    let listener =
-        listener.with_context(|| format!("cannot listen on {address}: is the port taken? Try --listen"))?;
+    let mut rest = Rest::start(&address, &args.tls, router).await?;
     if let Some(probes) = &args.probes {
         let readiness = super::probes::serve(probes).await?;
         readiness.show(works.figures.clone());
         readiness.set_ready();
     }
     let kind = if simulated { " with SIMULATED nodes" } else { "" };
-    println!("bricklayer{kind} listens on http://{}", listener.local_addr()?);
+    println!("bricklayer{kind} listens on {}", rest.url);
     tokio::select! {
-        ended = axum::serve(listener, router).into_future() => ended?,
+        error = rest.ended() => return Err(error),
         ended = asked_to_end() => ended?,
         () = embedded.ended() => bail!("the store cannot be written any more, see the log: is the disk full or broken?"),
         ended = works.controllers => bail!("the controllers ended: {ended:?}"),
     }
+    rest.stop().await;
     embedded.shutdown().await;
     if let Some(sim) = sim {
         sim.settle().context("the state of the simulated nodes cannot be written")?;
@@ -80,19 +83,12 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
 /// How often nodes and devices are looked at when nothing changes.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// Where to listen. Without keys nobody is asked who he is: then only this machine is served,
-/// unless the command line says otherwise.
+/// Where to listen.
 fn listen_address(args: &ServeArgs, config: &ServeConfig) -> anyhow::Result<String> {
     let of_config = config.port.map(|port| format!("0.0.0.0:{port}"));
     let address = args.listen.clone().or(of_config).unwrap_or_else(|| "127.0.0.1:8080".into());
-    let is_local =
-        address.starts_with("127.") || address.starts_with("[::1]:") || address.starts_with("localhost:");
-    if config.auth.is_none() && !args.disable_auth && !is_local {
-        bail!(
-            "{address} is reachable from elsewhere and there are no keys: give jwt.admin.key and jwt.user.key \
-             in a --config file, or say --disable-auth"
-        );
-    }
+    let give = "give jwt.admin.key and jwt.user.key in a --config file";
+    rest::refuse_open(&address, config.auth.is_some(), args.disable_auth, give)?;
     Ok(address)
 }
 

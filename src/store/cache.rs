@@ -8,6 +8,8 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use kube::ResourceExt;
 use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::DefaultBackoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -24,7 +26,9 @@ struct Shared<K: Kind> {
     objects: reflector::Store<K>,
     waiting: Mutex<HashMap<String, Arc<Notify>>>,
     listeners: Mutex<Vec<Arc<Listener<K>>>>,
-    synced: watch::Sender<bool>,
+    /// How many complete lists were asked for, and the number of the last one that has been seen.
+    wanted: watch::Sender<u64>,
+    synced: watch::Sender<u64>,
     /// What was there before a list that is under way: what is missing from it went unseen.
     before: Mutex<Vec<Arc<K>>>,
 }
@@ -73,28 +77,27 @@ impl<K: Kind> Cache<K> {
     pub fn start(store: &Store) -> (Self, impl Future<Output = ()> + Send + use<K>) {
         let api = kube::Api::<K>::all(store.client());
         let (objects, mut writer) = reflector::store::<K>();
-        let (synced, _) = watch::channel(false);
         let shared = Arc::new(Shared {
             objects,
             waiting: Mutex::default(),
             listeners: Mutex::default(),
-            synced,
+            wanted: watch::Sender::new(1),
+            synced: watch::Sender::new(0),
             before: Mutex::default(),
         });
         let cache = Self { shared: shared.clone() };
         let fill = async move {
-            let events = watcher(api, watcher::Config::default()).default_backoff();
-            let mut events = std::pin::pin!(events);
-            while let Some(event) = events.next().await {
-                match event {
-                    Ok(mut event) => {
-                        strip(&mut event);
-                        shared.remember(&event);
-                        writer.apply_watcher_event(&event);
-                        shared.tell(&event);
-                    }
-                    Err(error) => {
-                        tracing::warn!(kind = %K::kind(&()), %error, "a watch was interrupted and starts again")
+            let mut wanted = shared.wanted.subscribe();
+            loop {
+                let list = *wanted.borrow_and_update();
+                let events = watcher(api.clone(), watcher::Config::default()).backoff(Pauses::default());
+                let mut events = std::pin::pin!(events);
+                loop {
+                    tokio::select! {
+                        Some(event) = events.next() => shared.see(event, list, &mut writer),
+                        // The sender lives in `shared`: this ends with a new number only.
+                        Ok(()) = wanted.changed() => break,
+                        else => return,
                     }
                 }
             }
@@ -104,9 +107,24 @@ impl<K: Kind> Cache<K> {
 
     /// Waits until the first complete list has been seen.
     pub async fn synced(&self) {
+        self.seen_list(1).await;
+    }
+
+    /// Lists everything anew, as it is now, and waits until that has been seen: what was written
+    /// before the call is in the cache afterwards, however long the watch was behind.
+    pub async fn refresh(&self) {
+        let mut list = 0;
+        self.shared.wanted.send_modify(|wanted| {
+            *wanted += 1;
+            list = *wanted;
+        });
+        self.seen_list(list).await;
+    }
+
+    async fn seen_list(&self, list: u64) {
         let mut synced = self.shared.synced.subscribe();
         // The sender lives in `shared`, which `self` holds: waiting cannot end without a value.
-        let _ = synced.wait_for(|synced| *synced).await;
+        let _ = synced.wait_for(|synced| *synced >= list).await;
     }
 
     /// The cluster-scoped object of that name, if it has been seen.
@@ -193,6 +211,29 @@ impl<K: Kind> Changes<K> {
 }
 
 impl<K: Kind> Shared<K> {
+    /// Takes in what a watch says that began with the list of this number.
+    fn see(
+        &self,
+        event: Result<watcher::Event<K>, watcher::Error>,
+        list: u64,
+        writer: &mut reflector::store::Writer<K>,
+    ) {
+        match event {
+            Ok(mut event) => {
+                strip(&mut event);
+                self.remember(&event);
+                writer.apply_watcher_event(&event);
+                self.tell(&event);
+                if matches!(event, watcher::Event::InitDone) {
+                    self.synced.send_replace(list);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(kind = %K::kind(&()), %error, "a watch was interrupted and starts again")
+            }
+        }
+    }
+
     /// Keeps what is there when a new list begins: the list does not say what went away meanwhile.
     fn remember(&self, event: &watcher::Event<K>) {
         if matches!(event, watcher::Event::Init) {
@@ -210,7 +251,6 @@ impl<K: Kind> Shared<K> {
                 }
                 // Whoever waits for an object that went away while the watch was down looks again.
                 self.waiting.lock().values().for_each(|notify| notify.notify_waiters());
-                self.synced.send_replace(true);
             }
             watcher::Event::Init | watcher::Event::InitApply(_) => {}
         }
@@ -225,6 +265,28 @@ impl<K: Kind> Shared<K> {
             listener.changed.lock().insert(reference.clone());
             listener.wake.notify_one();
         }
+    }
+}
+
+/// The longest pause before a broken watch starts again: whoever waits for an object waits for the
+/// watch too.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The usual pauses, but none longer than [`LONGEST_PAUSE`].
+#[derive(Default)]
+struct Pauses(DefaultBackoff);
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next().map(|pause| pause.min(LONGEST_PAUSE))
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.0.reset();
     }
 }
 

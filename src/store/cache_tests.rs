@@ -13,12 +13,12 @@ fn object(name: &str) -> ConfigMap {
 /// A cache that is filled by hand.
 fn cache() -> (Cache<ConfigMap>, reflector::store::Writer<ConfigMap>) {
     let (objects, writer) = reflector::store::<ConfigMap>();
-    let (synced, _) = watch::channel(false);
     let shared = Shared {
         objects,
         waiting: Mutex::default(),
         listeners: Mutex::default(),
-        synced,
+        wanted: watch::Sender::new(1),
+        synced: watch::Sender::new(0),
         before: Mutex::default(),
     };
     (Cache { shared: Arc::new(shared) }, writer)
@@ -62,4 +62,26 @@ async fn nobody_is_left_waiting() {
     let never = cache.wait("absent", Duration::from_millis(1), |seen| seen.map(|_| ()));
     assert_eq!(never.await, None);
     assert!(cache.shared.waiting.lock().is_empty());
+}
+
+/// The watch is cut and comes back before anybody notices; what was written meanwhile is seen.
+#[tokio::test]
+async fn a_refresh_shows_what_was_written_before_it() {
+    use crate::resources::{GlusterVolume, GlusterVolumeSpec, definitions};
+    use crate::store::embedded::{Embedded, Options};
+
+    let directory = tempfile::tempdir().unwrap();
+    let embedded = Embedded::open(Options::new(directory.path().join("store.redb")), definitions()).unwrap();
+    let store = Store::new(embedded.client());
+    let (cache, fill) = Cache::<GlusterVolume>::start(&store);
+    tokio::spawn(fill);
+    cache.synced().await;
+    let spec: GlusterVolumeSpec = serde_json::from_value(serde_json::json!({"size": "1Gi"})).unwrap();
+    for n in 0..20 {
+        let name = format!("volume-{n}");
+        store.create(&GlusterVolume::new(&name, spec.clone())).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(30), cache.refresh()).await.unwrap();
+        assert!(cache.get(&name).is_some(), "{name}");
+    }
+    assert_eq!(cache.list().len(), 20);
 }

@@ -47,6 +47,12 @@ impl Caches {
         caches.volumes.synced().await;
         caches
     }
+
+    /// Lists every kind anew and waits until the lists have been seen: see [`Cache::refresh`].
+    pub async fn refresh(&self) {
+        let (clusters, nodes) = (self.clusters.refresh(), self.nodes.refresh());
+        futures::join!(clusters, nodes, self.devices.refresh(), self.volumes.refresh());
+    }
 }
 
 /// What the stored kinds have in common.

@@ -87,6 +87,7 @@ async fn a_volume_lives_and_dies() {
         let gone = finished(server.address, &queue).await;
         assert_eq!((gone.status, gone.body.as_str()), (204, ""));
     }
+    assert_eq!(ask(server.other, "GET", &queue, None).await.status, 204, "another replica knows it too");
     for (method, path) in [("GET", path.as_str()), ("DELETE", &path)] {
         let unknown = ask(server.address, method, path, None).await;
         assert_eq!((unknown.status, unknown.body.as_str()), (404, "Id not found\n"), "{method}");

@@ -53,7 +53,7 @@ fn flat(text: &str) -> String {
     }
 }
 
-/// Ids as they are sent: 32 hexadecimal digits in lower case and no more.
+/// Ids as they are sent: 32 hexadecimal digits in lower case and no more; those of a queue may be longer.
 fn masked_ids(text: &str) -> String {
     let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
     let mut out = String::new();
@@ -61,7 +61,8 @@ fn masked_ids(text: &str) -> String {
     while let Some(start) = rest.find(hex) {
         let run = rest[start..].find(|c| !hex(c)).map_or(rest.len(), |length| start + length);
         out.push_str(&rest[..start]);
-        out.push_str(if run - start == 32 { "<id>" } else { &rest[start..run] });
+        let is_id = run - start == 32 || (run - start > 32 && out.ends_with("/queue/"));
+        out.push_str(if is_id { "<id>" } else { &rest[start..run] });
         rest = &rest[run..];
     }
     out.push_str(rest);

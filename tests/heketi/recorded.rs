@@ -78,7 +78,7 @@ impl Ids {
 
     fn put(&mut self, name: &str, id: &str) {
         let number = name.strip_prefix("<id").and_then(|rest| rest.strip_suffix('>'));
-        if let Some(number) = number.filter(|_| id.len() == 32) {
+        if let Some(number) = number.filter(|_| id.len() >= 32) {
             self.0.entry(number.to_owned()).or_insert_with(|| id.to_owned());
         }
     }

@@ -51,7 +51,10 @@ impl Server {
         tokio::spawn(controllers::run(Arc::new(context)));
         let options = HeketiOptions {
             auth: Some(Keys::new(ADMIN_KEY, USER_KEY, 120)),
-            transport: TransportSpec { simulated: Some(SimulatedTransport {}), ..TransportSpec::default() },
+            transport: Some(TransportSpec {
+                simulated: Some(SimulatedTransport {}),
+                ..TransportSpec::default()
+            }),
             limits: Limits::default(),
             max_inflight,
             pre_request_volume_options: String::new(),

@@ -23,12 +23,13 @@ pub async fn list(face: &Face) -> Result<Answer, Refused> {
 /// `POST /clusters`: 201 with the cluster. A flag that is left out is off.
 pub async fn create(face: &Face, body: &[u8]) -> Result<Answer, Refused> {
     let flags: ClusterFlags = json::read(body)?;
-    let spec = GlusterClusterSpec {
-        file: flags.file,
-        block: flags.block,
-        transport: face.options.transport.clone(),
-        limits: face.options.limits,
+    let Some(transport) = face.options.transport.clone() else {
+        let text = "this server was not told how to reach the nodes of new clusters: make a GlusterCluster \
+                    with kubectl, or set glusterfs.executor and what belongs to it";
+        return Err(Refused::bad(text));
     };
+    let spec =
+        GlusterClusterSpec { file: flags.file, block: flags.block, transport, limits: face.options.limits };
     let made = intent::cluster::create(&face.intent, Id::random(), spec).await?;
     let clusters = &face.intent.clusters;
     face.seen(clusters, &made.name_any(), |seen| seen.is_some()).await;

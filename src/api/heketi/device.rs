@@ -5,7 +5,7 @@ use kube::ResourceExt;
 
 use super::Face;
 use super::answer::{self, Answer, Refused};
-use super::queue::{Job, Noun};
+use super::ticket::{Noun, Ticket};
 use super::view;
 use super::wire::{DeviceAdd, DeviceDelete, StateChange, TagsChange};
 use super::{check, json};
@@ -41,10 +41,7 @@ pub async fn create(face: &Face, body: &[u8]) -> Result<Answer, Refused> {
     };
     let id = Id::random();
     match intent::device::create(&face.intent, id, spec).await? {
-        Decision::Accepted(_) => {
-            face.queue.put(id, Job::Make(Noun::Device));
-            Ok(answer::accepted(&id.to_string()))
-        }
+        Decision::Accepted(_) => Ok(answer::accepted(&id.to_string())),
         Decision::Refused(device) => {
             let why = condition(device.conditions(), ACCEPTED);
             let (reason, message) = why.map_or(("", ""), |why| (&why.reason, &why.message));
@@ -55,8 +52,7 @@ pub async fn create(face: &Face, body: &[u8]) -> Result<Answer, Refused> {
             let text = format!(
                 "Initializing device {path} failed (already initialized or contains data?): {message}"
             );
-            let id = face.queue.add(Job::Failed(text));
-            Ok(answer::accepted(&id.to_string()))
+            Ok(face.accepted(&Ticket::Failed(text)))
         }
     }
 }
@@ -95,8 +91,7 @@ pub async fn delete(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refuse
         Err(error) => return Err(error.into()),
     }
     face.seen_going(&face.intent.devices, &device).await;
-    let job = Job::Delete(Noun::Device, device.name_any(), device.uid());
-    Ok(answer::accepted(&face.queue.add(job).to_string()))
+    Ok(face.accepted(&Ticket::Delete(Noun::Device, device.name_any(), device.uid())))
 }
 
 /// `POST /devices/{id}/state`: 202; the queue tells whether the change was allowed.
@@ -109,15 +104,15 @@ pub async fn set_state(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Ref
     }
     let holds = |volume: &_| view::has_bricks_on(volume, id_of(&device));
     let used = face.intent.volumes.find(holds).is_some();
-    let job = match step(&device, wanted, used) {
-        Step::Stay => Job::Done,
-        Step::Refuse(text) => Job::Failed(text),
+    let done = match step(&device, wanted, used) {
+        Step::Stay => Ticket::Done,
+        Step::Refuse(text) => Ticket::Failed(text),
         Step::Set => {
             put_state(face, &device, wanted).await?;
-            Job::Done
+            Ticket::Done
         }
     };
-    Ok(answer::accepted(&face.queue.add(job).to_string()))
+    Ok(face.accepted(&done))
 }
 
 /// `POST /devices/{id}/tags`: 200 with the marks that it has then.

@@ -14,6 +14,7 @@ mod node;
 mod queue;
 mod refusal;
 mod route;
+mod ticket;
 mod view;
 mod volume;
 mod volume_index;
@@ -35,8 +36,8 @@ use crate::auth::{self, Keys};
 use crate::intent::Intent;
 use crate::resources::{Limits, TransportSpec};
 use answer::{Answer, Refused};
-use queue::Queue;
 use route::{Route, Target};
+use ticket::Tickets;
 use volume_index::VolumeIndex;
 
 /// Largest body of a request in bytes; Heketi has no limit, its clients send a few KiB.
@@ -57,8 +58,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct HeketiOptions {
     /// The keys of tokens; without them everybody may do everything.
     pub auth: Option<Keys>,
-    /// How the nodes of new clusters are reached.
-    pub transport: TransportSpec,
+    /// How the nodes of new clusters are reached; without it clients cannot make clusters.
+    pub transport: Option<TransportSpec>,
     /// The limits of new clusters.
     pub limits: Limits,
     /// How many volumes may be made or deleted at a time.
@@ -73,14 +74,15 @@ pub struct HeketiOptions {
 struct Face {
     intent: Intent,
     options: HeketiOptions,
-    queue: Queue,
+    tickets: Tickets,
     volumes: Arc<VolumeIndex>,
 }
 
 /// A service that answers Heketi's clients.
 pub fn router(intent: Intent, options: HeketiOptions) -> Router {
     let index = VolumeIndex::new(intent.volumes.clone(), options.max_inflight);
-    let face = Face { intent, options, queue: Queue::default(), volumes: Arc::new(index) };
+    let tickets = Tickets::new(options.auth.as_ref());
+    let face = Face { intent, options, tickets, volumes: Arc::new(index) };
     Router::new().fallback(serve).with_state(Arc::new(face))
 }
 

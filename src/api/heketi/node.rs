@@ -5,7 +5,7 @@ use kube::ResourceExt;
 
 use super::Face;
 use super::answer::{self, Answer, Refused};
-use super::queue::{Job, Noun};
+use super::ticket::{Noun, Ticket};
 use super::view::{self, sees_device};
 use super::wire::{NodeAdd, StateChange, TagsChange};
 use super::{check, json};
@@ -43,10 +43,7 @@ pub async fn create(face: &Face, body: &[u8]) -> Result<Answer, Refused> {
     };
     let id = Id::random();
     match intent::node::create(&face.intent, id, spec).await? {
-        Decision::Accepted(_) => {
-            face.queue.put(id, Job::Make(Noun::Node));
-            Ok(answer::accepted(&id.to_string()))
-        }
+        Decision::Accepted(_) => Ok(answer::accepted(&id.to_string())),
         Decision::Refused(node) => {
             let why = condition(node.conditions(), ACCEPTED);
             let (reason, message) = why.map_or(("", ""), |why| (&why.reason, &why.message));
@@ -92,8 +89,7 @@ pub async fn delete(face: &Face, id: &str) -> Result<Answer, Refused> {
         Err(error) => return Err(error.into()),
     }
     face.seen_going(&face.intent.nodes, &node).await;
-    let job = Job::Delete(Noun::Node, node.name_any(), node.uid());
-    Ok(answer::accepted(&face.queue.add(job).to_string()))
+    Ok(face.accepted(&Ticket::Delete(Noun::Node, node.name_any(), node.uid())))
 }
 
 /// `POST /nodes/{id}/state`: 202; the queue tells whether the change was allowed.
@@ -104,16 +100,16 @@ pub async fn set_state(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Ref
     if wanted == State::Failed && face.volumes.is_full() {
         return Err(Refused::busy());
     }
-    let job = match step(&node, wanted) {
-        Step::Stay => Job::Done,
-        Step::Refuse(text) => Job::Failed(text),
+    let done = match step(&node, wanted) {
+        Step::Stay => Ticket::Done,
+        Step::Refuse(text) => Ticket::Failed(text),
         Step::Set if wanted == State::Failed => give_up(face, &node).await?,
         Step::Set => {
             put_state(face, &node, wanted).await?;
-            Job::Done
+            Ticket::Done
         }
     };
-    Ok(answer::accepted(&face.queue.add(job).to_string()))
+    Ok(face.accepted(&done))
 }
 
 /// `POST /nodes/{id}/tags`: 200 with the marks that it has then.
@@ -144,7 +140,7 @@ fn step(node: &GlusterNode, wanted: State) -> Step {
 }
 
 /// Gives up a node and its devices. Moving bricks elsewhere is not offered yet, so it has none.
-async fn give_up(face: &Face, node: &GlusterNode) -> Result<Job, Refused> {
+async fn give_up(face: &Face, node: &GlusterNode) -> Result<Ticket, Refused> {
     let (name, id) = (node.name_any(), id_of(node));
     let devices = face.intent.devices.list();
     let mine: Vec<_> = devices.iter().filter(|d| d.spec.node == name).collect();
@@ -153,7 +149,7 @@ async fn give_up(face: &Face, node: &GlusterNode) -> Result<Job, Refused> {
         face.intent.volumes.find(holds).is_some()
     };
     if let Some(device) = mine.iter().map(|d| id_of(d.as_ref())).find(|id| used(*id)) {
-        return Ok(Job::Failed(format!(
+        return Ok(Ticket::Failed(format!(
             "Unable to remove node [{id}] as device [{device}] has bricks: moving bricks to other devices is not offered yet"
         )));
     }
@@ -161,7 +157,7 @@ async fn give_up(face: &Face, node: &GlusterNode) -> Result<Job, Refused> {
         intent::device::set_state(&face.intent, &device.name_any(), State::Failed).await?;
     }
     put_state(face, node, State::Failed).await?;
-    Ok(Job::Done)
+    Ok(Ticket::Done)
 }
 
 async fn put_state(face: &Face, node: &GlusterNode, state: State) -> Result<(), Refused> {

@@ -1,20 +1,19 @@
 //! `/queue/{id}`: how far something has come that was answered with 202.
 //!
-//! What makes an object has the object's id and is a view of the object, so it works after a restart
-//! and may be read twice. What deletes or changes one is kept here for a while.
+//! What makes an object has the object's id and is a view of the object. The id of what deletes or
+//! changes one says itself what it is about ([`super::ticket`]). So nothing is kept in the process: every
+//! replica answers, also after a restart, and an answer may be read twice.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 use kube::core::ClusterResourceScope;
 use kube::{Resource, ResourceExt};
-use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use super::Face;
 use super::answer::{self, Answer, Refused};
+use super::ticket::{Noun, Ticket};
 use super::view::{sees_device, sees_node, sees_volume};
 use crate::intent::{Progress, progress};
 use crate::resources::{Condition, GlusterDevice, GlusterNode, GlusterVolume, id_of};
@@ -24,72 +23,13 @@ use crate::units::Id;
 /// How long a question waits for the end of the work before the answer is that it goes on.
 const WAIT: Duration = Duration::from_millis(300);
 
-/// How long an entry is kept.
-const KEEP: Duration = Duration::from_secs(24 * 3600);
-
-/// How many entries are kept; the oldest goes when there are more.
-const MAX_ENTRIES: usize = 20_000;
-
-/// The kinds whose objects are made and deleted in the background.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Noun {
-    /// A node.
-    Node,
-    /// A device.
-    Device,
-    /// A volume.
-    Volume,
-}
-
-/// Work that was answered with 202.
-#[derive(Clone, Debug)]
-pub enum Job {
-    /// The object whose id is the entry's is made.
-    Make(Noun),
-    /// The object with this name and uid is deleted.
-    Delete(Noun, String, Option<String>),
-    /// It is done.
-    Done,
-    /// It was refused or failed.
-    Failed(String),
-}
-
-/// The jobs of this process.
-#[derive(Default)]
-pub struct Queue(Mutex<Entries>);
-
-#[derive(Default)]
-struct Entries {
-    jobs: HashMap<Id, Job>,
-    order: VecDeque<(Instant, Id)>,
-}
-
-impl Queue {
-    /// Keeps a job under a new id.
-    pub fn add(&self, job: Job) -> Id {
-        let id = Id::random();
-        self.put(id, job);
-        id
-    }
-
-    /// Keeps a job under the id of the object that it makes.
-    pub fn put(&self, id: Id, job: Job) {
-        let now = Instant::now();
-        let mut entries = self.0.lock();
-        entries.jobs.insert(id, job);
-        entries.order.push_back((now, id));
-        while let Some((since, oldest)) = entries.order.front().copied() {
-            if entries.order.len() <= MAX_ENTRIES && now.duration_since(since) < KEEP {
-                break;
-            }
-            entries.order.pop_front();
-            entries.jobs.remove(&oldest);
-        }
-    }
-
-    fn get(&self, id: Id) -> Option<Job> {
-        self.0.lock().jobs.get(&id).cloned()
-    }
+/// Where the objects are looked up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Among those that were seen.
+    Seen,
+    /// As they are now.
+    Live,
 }
 
 /// What there is to say about a job.
@@ -114,38 +54,42 @@ impl From<Outcome> for Answer {
 
 /// `GET /queue/{id}`
 pub async fn get(face: &Face, text: &str) -> Result<Answer, Refused> {
-    let id: Id = text.parse().map_err(|_| Refused::unknown_id())?;
-    if id.to_string() != text {
-        return Err(Refused::unknown_id());
-    }
-    let outcome = match face.queue.get(id) {
-        Some(Job::Done) => Some(Outcome::Done),
-        Some(Job::Failed(text)) => Some(Outcome::Failed(text)),
-        Some(Job::Delete(noun, name, uid)) => Some(face.deleted(noun, &name, uid).await),
-        Some(Job::Make(noun)) => face.made(noun, text).await?,
-        None => face.found(text).await?,
+    let outcome = match text.parse::<Id>() {
+        Ok(id) if id.to_string() == text => face.made(text).await?,
+        Ok(_) => None,
+        Err(_) => match face.tickets.read(text) {
+            Some(Ticket::Done) => Some(Outcome::Done),
+            Some(Ticket::Failed(text)) => Some(Outcome::Failed(text)),
+            Some(Ticket::Delete(noun, name, uid)) => Some(face.deleted(noun, &name, uid).await?),
+            None => None,
+        },
     };
     outcome.map(Answer::from).ok_or_else(Refused::unknown_id)
 }
 
 impl Face {
-    /// The making of an object that another process has begun, or this one before a restart.
-    async fn found(&self, name: &str) -> Result<Option<Outcome>, Refused> {
-        for noun in [Noun::Volume, Noun::Node, Noun::Device] {
-            if let Some(outcome) = self.made(noun, name).await? {
-                return Ok(Some(outcome));
+    /// The answer to work of that kind: 202 with where its progress is told.
+    pub(super) fn accepted(&self, ticket: &Ticket) -> Answer {
+        answer::accepted(&self.tickets.write(ticket))
+    }
+
+    /// The making of an object that has this name and id, if there is one.
+    async fn made(&self, name: &str) -> Result<Option<Outcome>, Refused> {
+        let intent = &self.intent;
+        for look in [Look::Seen, Look::Live] {
+            let found = match self.view(&intent.volumes, name, look, volume).await? {
+                None => self.view(&intent.nodes, name, look, node).await?,
+                found => found,
+            };
+            let found = match found {
+                None => self.view(&intent.devices, name, look, device).await?,
+                found => found,
+            };
+            if found.is_some() {
+                return Ok(found);
             }
         }
         Ok(None)
-    }
-
-    async fn made(&self, noun: Noun, name: &str) -> Result<Option<Outcome>, Refused> {
-        let intent = &self.intent;
-        match noun {
-            Noun::Node => self.view(&intent.nodes, name, node).await,
-            Noun::Device => self.view(&intent.devices, name, device).await,
-            Noun::Volume => self.view(&intent.volumes, name, volume).await,
-        }
     }
 
     /// Waits a moment for the end of the work on an object; nothing when there is no such object.
@@ -153,46 +97,60 @@ impl Face {
         &self,
         cache: &Cache<K>,
         name: &str,
+        look: Look,
         outcome: fn(&K) -> Outcome,
     ) -> Result<Option<Outcome>, Refused>
     where
         K: Kind + Resource<Scope = ClusterResourceScope>,
     {
-        let live = match cache.get(name) {
-            Some(seen) => Some(seen),
-            None => self.intent.store.get::<K>(name).await?.map(Arc::new),
+        let found = match look {
+            Look::Seen => cache.get(name),
+            Look::Live => self.intent.store.get::<K>(name).await?.map(Arc::new),
         };
-        let Some(live) = live.filter(|object| id_of(object.as_ref()).to_string() == name) else {
+        let Some(found) = found.filter(|object| id_of(object.as_ref()).to_string() == name) else {
             return Ok(None);
         };
-        match outcome(&live) {
+        match outcome(&found) {
             Outcome::Running => {}
             finished => return Ok(Some(finished)),
         }
         let finished = cache.wait(name, WAIT, |seen| match seen.map(outcome) {
-            Some(Outcome::Running) => None,
-            finished => Some(finished),
+            None | Some(Outcome::Running) => None,
+            finished => finished,
         });
-        Ok(finished.await.unwrap_or(Some(Outcome::Running)))
+        if let Some(finished) = finished.await {
+            return Ok(Some(finished));
+        }
+        // It may have gone meanwhile, or the watch may be behind.
+        let now = self.intent.store.get::<K>(name).await?;
+        Ok(now.as_ref().map(outcome))
     }
 
-    async fn deleted(&self, noun: Noun, name: &str, uid: Option<String>) -> Outcome {
+    async fn deleted(&self, noun: Noun, name: &str, uid: Option<String>) -> Result<Outcome, Refused> {
         let intent = &self.intent;
         let gone = match noun {
-            Noun::Node => gone(&intent.nodes, name, &uid).await,
-            Noun::Device => gone(&intent.devices, name, &uid).await,
-            Noun::Volume => gone(&intent.volumes, name, &uid).await,
+            Noun::Node => self.gone(&intent.nodes, name, &uid).await?,
+            Noun::Device => self.gone(&intent.devices, name, &uid).await?,
+            Noun::Volume => self.gone(&intent.volumes, name, &uid).await?,
         };
-        if gone { Outcome::Done } else { Outcome::Running }
+        Ok(if gone { Outcome::Done } else { Outcome::Running })
     }
-}
 
-async fn gone<K: Kind>(cache: &Cache<K>, name: &str, uid: &Option<String>) -> bool {
-    let gone = cache.wait(name, WAIT, |seen| {
-        let there = seen.is_some_and(|seen| seen.uid() == *uid);
-        (!there).then_some(())
-    });
-    gone.await.is_some()
+    /// Whether an object is gone: not seen any more, and not there either. A watch that is behind may
+    /// not have seen it yet.
+    async fn gone<K>(&self, cache: &Cache<K>, name: &str, uid: &Option<String>) -> Result<bool, Refused>
+    where
+        K: Kind + Resource<Scope = ClusterResourceScope>,
+    {
+        let unseen = cache.wait(name, WAIT, |seen| {
+            let there = seen.is_some_and(|seen| seen.uid() == *uid);
+            (!there).then_some(())
+        });
+        if unseen.await.is_none() {
+            return Ok(false);
+        }
+        Ok(self.intent.store.get::<K>(name).await?.is_none_or(|there| there.uid() != *uid))
+    }
 }
 
 fn node(node: &GlusterNode) -> Outcome {
@@ -228,22 +186,5 @@ fn ended(conditions: &[Condition], visible: bool) -> Progress {
     match progress(conditions) {
         Progress::Running if visible => Progress::Done,
         other => other,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_oldest_entries_go_first() {
-        let queue = Queue::default();
-        let first = queue.add(Job::Done);
-        for _ in 0..MAX_ENTRIES {
-            queue.add(Job::Done);
-        }
-        assert!(queue.get(first).is_none());
-        assert_eq!(queue.0.lock().jobs.len(), MAX_ENTRIES);
-        assert_eq!(queue.0.lock().order.len(), MAX_ENTRIES);
     }
 }

@@ -9,8 +9,8 @@ use super::Face;
 use super::answer::{self, Answer, Refused};
 use super::check::{self, Safety};
 use super::json;
-use super::queue::{Job, Noun};
 use super::refusal;
+use super::ticket::{Noun, Ticket};
 use super::view::{self, ECHO, sees_cluster, sees_node, sees_volume};
 use super::wire::{VolumeCreate, VolumeEcho, VolumeList};
 use crate::intent::volume::VolumeAsk;
@@ -66,10 +66,7 @@ pub async fn create(face: &Face, body: &[u8]) -> Result<Answer, Refused> {
     let ask = ask(face, id, request, safety, clusters)?;
     let volume_name = ask.spec.name.clone().unwrap_or_else(|| format!("vol_{id}"));
     match intent::volume::create(&face.intent, ask).await? {
-        Decision::Accepted(_) => {
-            face.queue.put(id, Job::Make(Noun::Volume));
-            Ok(answer::accepted(&name))
-        }
+        Decision::Accepted(_) => Ok(answer::accepted(&name)),
         Decision::Refused(volume) => {
             let refusals = volume.status.as_ref().map(|status| &status.refusals);
             let refusals = refusals.map_or(&[][..], Vec::as_slice);
@@ -98,8 +95,7 @@ pub async fn delete(face: &Face, id: &str) -> Result<Answer, Refused> {
     };
     intent::volume::delete(&face.intent, &name, volume.uid()).await?;
     face.seen_going(&face.intent.volumes, &volume).await;
-    let job = Job::Delete(Noun::Volume, name, volume.uid());
-    Ok(answer::accepted(&face.queue.add(job).to_string()))
+    Ok(face.accepted(&Ticket::Delete(Noun::Volume, name, volume.uid())))
 }
 
 /// The object names of the clusters that were asked for, in their order; none when any will do.

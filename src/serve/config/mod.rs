@@ -42,6 +42,9 @@ pub struct Flags {
     pub simulated: bool,
     /// Everybody may do everything.
     pub disable_auth: bool,
+    /// The server may do without nodes of its own: its clusters are made by others, or it is told
+    /// nothing of ssh.
+    pub transport_optional: bool,
 }
 
 /// How to serve.
@@ -51,8 +54,8 @@ pub struct ServeConfig {
     pub port: Option<u16>,
     /// The keys of tokens; none when everybody may do everything.
     pub auth: Option<Keys>,
-    /// How the nodes of new clusters are reached.
-    pub transport: TransportSpec,
+    /// How the nodes of new clusters are reached; without it clients cannot make clusters.
+    pub transport: Option<TransportSpec>,
     /// Limits of new clusters.
     pub limits: Limits,
     /// How many volumes may be made or deleted at a time.
@@ -170,15 +173,17 @@ fn contents(path: &Path) -> Result<String, ConfigError> {
 }
 
 impl Source<'_> {
-    fn transport(&self, flags: Flags) -> Result<TransportSpec, ConfigError> {
+    fn transport(&self, flags: Flags) -> Result<Option<TransportSpec>, ConfigError> {
         let simulated = TransportSpec { simulated: Some(SimulatedTransport {}), ..TransportSpec::default() };
         if flags.simulated {
-            return Ok(simulated);
+            return Ok(Some(simulated));
         }
         let executor = self.text("glusterfs.executor", "HEKETI_EXECUTOR")?;
+        let keyfile = self.text("glusterfs.sshexec.keyfile", "HEKETI_SSH_KEYFILE")?;
         match executor.as_deref().unwrap_or("ssh") {
-            "mock" => Ok(simulated),
-            "" | "ssh" => Ok(TransportSpec { ssh: Some(self.ssh()?), ..TransportSpec::default() }),
+            "mock" => Ok(Some(simulated)),
+            "" | "ssh" if flags.transport_optional && keyfile.is_none() => Ok(None),
+            "" | "ssh" => Ok(Some(TransportSpec { ssh: Some(self.ssh()?), ..TransportSpec::default() })),
             "kube" | "kubernetes" | "inject/ssh" | "inject/mock" => Err(ConfigError::Refused(format!(
                 "glusterfs.executor: {:?} is not offered yet: use \"ssh\", or \"mock\" for simulated nodes",
                 executor.unwrap_or_default()

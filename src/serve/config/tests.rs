@@ -29,7 +29,7 @@ fn a_usual_configuration_is_read() {
     let config = plain(&text).unwrap();
     assert_eq!(config.port, Some(18099));
     assert!(config.auth.is_some());
-    assert!(config.transport.simulated.is_some() && config.transport.ssh.is_none());
+    assert!(config.transport.is_some_and(|way| way.simulated.is_some() && way.ssh.is_none()));
     let limits = config.limits;
     assert_eq!(limits.brick_min, Bytes(2 * GIB));
     assert_eq!(limits.brick_max, Bytes(100 * GIB));
@@ -57,7 +57,7 @@ fn without_a_file_everybody_is_let_in_and_nodes_must_be_simulated() {
     let none = |_: &str| None;
     let flags = Flags { simulated: true, ..Flags::default() };
     let config = ServeConfig::read(None, &none, flags).unwrap();
-    assert!(config.auth.is_none() && config.transport.simulated.is_some());
+    assert!(config.auth.is_none() && config.transport.is_some_and(|way| way.simulated.is_some()));
     let error = ServeConfig::read(None, &none, Flags::default()).unwrap_err().to_string();
     assert!(error.contains("--simulated"), "{error}");
 }
@@ -86,14 +86,14 @@ fn ssh_is_read() {
         {{"keyfile": "/k", "user": "gluster", "port": "2222", "sudo": true, "fstab": "/etc/fstab2"}}}}}}"#
     );
     let hosts = [("SSH_KNOWN_HOSTS", "/known")];
-    let ssh = read(&text, &hosts, Flags::default()).unwrap().transport.ssh.unwrap();
+    let ssh = read(&text, &hosts, Flags::default()).unwrap().transport.unwrap().ssh.unwrap();
     assert_eq!((ssh.user.as_str(), ssh.port, ssh.sudo), ("gluster", 2222, true));
     assert_eq!(ssh.key.file.as_deref(), Some("/k"));
     assert_eq!(ssh.known_hosts_file.as_deref(), Some("/known"));
     assert_eq!(ssh.fstab, "/etc/fstab2");
     assert_eq!(ssh.host_keys, HostKeyPolicy::Required);
     let overridden = [hosts[0], ("HEKETI_SSH_PORT", "22"), ("HEKETI_SSH_USER", "root")];
-    let ssh = read(&text, &overridden, Flags::default()).unwrap().transport.ssh.unwrap();
+    let ssh = read(&text, &overridden, Flags::default()).unwrap().transport.unwrap().ssh.unwrap();
     assert_eq!((ssh.user.as_str(), ssh.port), ("root", 22));
     assert!(plain(&text).unwrap_err().contains("SSH_KNOWN_HOSTS"));
 }

@@ -29,6 +29,9 @@
 //! `restart` counts: a node restarts once when its number is raised. Other faults are
 //! `{"fail_after": {...}}`, `"hang"`, `"lose_reply"` and `"node_down"`. All fields but `fault` may be
 //! left out. With [`SimOptions::log_commands`], `commands.log` gets every command as a line of JSON.
+//!
+//! One process holds the state. Others reach the nodes through a socket ([`serve`], [`SimSocket`]), and
+//! `commands.log` names the sender.
 
 #[cfg(test)]
 mod captured;
@@ -46,6 +49,7 @@ mod perform;
 mod print;
 mod report;
 mod snapshot;
+mod socket;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -70,6 +74,8 @@ pub use journal::SimError;
 pub use snapshot::{
     BrickSnapshot, HostSnapshot, LvSnapshot, PoolSnapshot, Snapshot, VgSnapshot, VolumeSnapshot,
 };
+
+pub use socket::{SimSocket, serve};
 
 use crate::executor::Argv;
 use crate::units::Bytes;

@@ -21,6 +21,18 @@ use crate::executor::{Argv, Batch, Guard, Output, Reply, Step, Transport, Transp
 #[async_trait]
 impl Transport for Sim {
     async fn run(&self, host: &str, batch: &Batch) -> Result<Reply, TransportError> {
+        self.run_for(None, host, batch).await
+    }
+}
+
+impl Sim {
+    /// Runs a batch for somebody, who is named in the log of commands.
+    pub(super) async fn run_for(
+        &self,
+        by: Option<&str>,
+        host: &str,
+        batch: &Batch,
+    ) -> Result<Reply, TransportError> {
         self.read_faults_file();
         if self.is_down(host) {
             return Err(TransportError::Unreached { host: host.to_owned(), cause: NO_ROUTE.into() });
@@ -30,7 +42,7 @@ impl Transport for Sim {
             Some(name) => Some(self.hold(host, name, deadline).await?),
             None => None,
         };
-        let mut at = Run { sim: self, host, deadline, begun: false, heard: true };
+        let mut at = Run { sim: self, by, host, deadline, begun: false, heard: true };
         let mut reply = Reply::default();
         for step in &batch.steps {
             let output = at.step(step).await?;
@@ -55,6 +67,7 @@ const TOO_LATE: &str = "the deadline has passed";
 /// A batch that is being run.
 struct Run<'r> {
     sim: &'r Sim,
+    by: Option<&'r str>,
     host: &'r str,
     deadline: Instant,
     /// Whether a command has been given to the node.
@@ -80,7 +93,7 @@ impl Run<'_> {
         if sim.is_down(host) {
             return Err(self.lost(NO_ROUTE));
         }
-        let n = sim.note(host, argv);
+        let n = sim.note(self.by, host, argv);
         let fault = sim.shared.faults.meet(host, || words(argv));
         sim.call_hook(n, host, argv, When::Before);
         let ended = match fault {
@@ -202,10 +215,11 @@ impl Sim {
     }
 
     /// Writes a command into the logs and gives it a number.
-    fn note(&self, host: &str, argv: &Argv) -> u64 {
+    fn note(&self, by: Option<&str>, host: &str, argv: &Argv) -> u64 {
         let n = self.shared.commands.fetch_add(1, Ordering::Relaxed) + 1;
         if let Some(file) = &self.shared.log_file {
-            let line = serde_json::json!({"n": n, "host": host, "argv": argv.0});
+            let at = jiff::Timestamp::now();
+            let line = serde_json::json!({"n": n, "at": at, "by": by, "host": host, "argv": argv.0});
             if let Err(error) = file.lock().write_all(format!("{line}\n").as_bytes()) {
                 tracing::warn!(%error, "commands.log cannot be written");
             }

@@ -19,7 +19,7 @@ use russh::keys::{Algorithm, PrivateKey, PublicKey, decode_secret_key, ssh_key};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
-use crate::executor::{Batch, Reply, Transport, TransportError};
+use crate::executor::{Batch, Permit, Reply, Transport, TransportError, not_permitted};
 use connection::{Connection, Ending, Login};
 use known_hosts::KnownHosts;
 use script::Script;
@@ -93,6 +93,7 @@ pub enum SshError {
 pub struct Ssh {
     login: Arc<Login>,
     nodes: Mutex<HashMap<String, Arc<Node>>>,
+    permit: Permit,
 }
 
 impl Ssh {
@@ -111,7 +112,14 @@ impl Ssh {
             pin_first_contact: options.pin_first_contact,
             pins: Mutex::new(read_pins(&options.pins)?),
         };
-        Ok(Self { login: Arc::new(login), nodes: Mutex::default() })
+        Ok(Self { login: Arc::new(login), nodes: Mutex::default(), permit: Permit::default() })
+    }
+
+    /// The same way, which asks for the permit after it has connected and waited its turn, right
+    /// before it sends a batch.
+    #[must_use]
+    pub fn permitted(self, permit: Permit) -> Self {
+        Self { permit, ..self }
     }
 
     /// The pinned host keys, given ones and those accepted at first contact since, for the caller
@@ -128,6 +136,7 @@ impl Ssh {
                 host: host.into(),
                 login: self.login.clone(),
                 lanes: Arc::new(Semaphore::new(LANES)),
+                permit: self.permit.clone(),
                 slot: tokio::sync::Mutex::default(),
             })
         };
@@ -161,6 +170,7 @@ struct Node {
     host: String,
     login: Arc<Login>,
     lanes: Arc<Semaphore>,
+    permit: Permit,
     slot: tokio::sync::Mutex<Slot>,
 }
 
@@ -178,6 +188,9 @@ impl Node {
         let command = self.login.command(seconds);
         let patience = Duration::from_secs(seconds) + KILL_AFTER + GRACE;
         let text = script.text.clone();
+        if !self.permit.holds() {
+            return Err(not_permitted(&self.host));
+        }
         let is_all = |stdout: &[u8], stderr: &[u8]| script.read(stdout, stderr).is_some();
         let ending = connection::exec(channel, &command, text, patience, is_all).await;
         self.judge(&script, ending)
