@@ -9,6 +9,7 @@ use clap::Args;
 use super::lease::Candidate;
 use super::{SimulatedArgs, Works, asked_to_end, open_sim, probes};
 use crate::provisioner::Provisioner;
+use crate::store::Store;
 
 /// How the operator runs. The cluster is found as kubectl finds it: KUBECONFIG, or the pod's own
 /// service account.
@@ -60,7 +61,8 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
         (Some(data), true) => Some(open_sim(data, &args.simulated)?),
         _ => None,
     };
-    let works = Works::start(client, sim, Duration::from_secs(args.look_every)).await;
+    let store = Store::telling(client, identity.clone());
+    let works = Works::start(store, sim, Duration::from_secs(args.look_every)).await;
     let provisioner = Provisioner::start(works.intent(), identity).await;
     let provisioner = tokio::spawn(provisioner.run());
     readiness.show(works.figures.clone());
