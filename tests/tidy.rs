@@ -101,6 +101,7 @@ const PURE: &[&str] = &[
     "src/controllers/device/decide.rs",
     "src/controllers/node/decide.rs",
     "src/controllers/volume/decide.rs",
+    "src/controllers/volume/degraded.rs",
     "src/controllers/volume/report.rs",
     "src/controllers/audit/judge.rs",
     "src/store/embedded/patch.rs",

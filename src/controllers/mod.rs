@@ -8,6 +8,8 @@ pub mod device;
 pub mod node;
 pub mod placing;
 pub mod transports;
+mod unreadable;
+mod usage;
 pub mod volume;
 
 use std::collections::HashMap;
@@ -118,12 +120,11 @@ impl Context {
 /// Runs all controllers until the process ends.
 pub async fn run(context: Arc<Context>) {
     let caches = &context.caches;
-    let volumes =
-        drive(context.clone(), caches.volumes.clone(), caches.volumes.changes().stream(), volume::pass);
+    let volumes = drive(context.clone(), caches.volumes.clone(), volume::wakes(caches), volume::pass);
     let nodes = drive(context.clone(), caches.nodes.clone(), node::wakes(caches), node::pass);
     let devices = drive(context.clone(), caches.devices.clone(), device::wakes(caches), device::pass);
     let clusters = drive(context.clone(), caches.clusters.clone(), cluster::wakes(caches), cluster::pass);
-    futures::join!(volumes, nodes, devices, clusters);
+    futures::join!(volumes, nodes, devices, clusters, unreadable::tell(&context));
 }
 
 /// Runs one controller: wakes an object's pass when `wakes` names it, one pass at a time for each
@@ -137,9 +138,14 @@ async fn drive<K, F>(
     K: Kind,
     F: Future<Output = Result<Action, PassError>> + Send + 'static,
 {
+    let reader = cache.reader();
     let reconcile = move |object: Arc<K>, context: Arc<Context>| {
-        let pass = pass.clone();
+        let (pass, cache) = (pass.clone(), cache.clone());
         Box::pin(async move {
+            // What is stored cannot be written back. It is woken again when it was mended.
+            if cache.is_unreadable(&object) {
+                return Ok(Action::await_change());
+            }
             let key = format!("{}/{}", K::kind(&()), object.name_any());
             let done = pass(object, context.clone()).await;
             if done.is_ok() {
@@ -160,7 +166,7 @@ async fn drive<K, F>(
     };
     let config = Config::default().concurrency(CONCURRENCY);
     let queue = wakes.map(Ok::<_, std::convert::Infallible>);
-    applier(reconcile, again, context, cache.reader(), queue, config).for_each(|_| async {}).await;
+    applier(reconcile, again, context, reader, queue, config).for_each(|_| async {}).await;
 }
 
 /// Puts our finalizer and the id label on an object that a user made. True if it was missing; the

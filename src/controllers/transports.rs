@@ -74,7 +74,7 @@ impl Transports {
         node: &GlusterNode,
     ) -> Result<Arc<dyn Transport>, PassError> {
         if let Way::Sim(sim) = self.way(cluster).await? {
-            let names = &node.spec.hostnames;
+            let names = node.hostnames();
             let all: Vec<&str> = names.manage.iter().chain(&names.storage).map(String::as_str).collect();
             let introduced = match sim {
                 Simulated::Here(sim) => sim.introduce(&all).map_err(|error| error.to_string()),
@@ -110,6 +110,9 @@ impl Transports {
                 };
                 Way::Sim(self.sim.clone().ok_or_else(refused)?)
             }
+            (None, None) if spec.pod_exec.is_some() => {
+                return Err(PassError::Transport("podExec is not there yet".into()));
+            }
             (None, None) => return Err(PassError::Transport(format!("cluster {name} has no transport"))),
         };
         self.made.lock().insert(name, (spec.clone(), way.clone()));
@@ -130,7 +133,7 @@ impl Transports {
         }
         let pins = self.caches.nodes.list().into_iter().filter(|node| node.spec.cluster == cluster);
         let pins = pins.filter_map(|node| {
-            Some((node.spec.manage_host().to_owned(), node.status.as_ref()?.host_key.clone()?))
+            Some((node.manage_host().to_owned(), node.status.as_ref()?.host_key.clone()?))
         });
         Ssh::new(SshOptions {
             user: spec.user.clone(),
@@ -164,5 +167,7 @@ async fn read(path: &str) -> Result<String, String> {
 /// The fstab that brick mounts of a cluster are written to.
 pub fn fstab(cluster: &GlusterCluster) -> String {
     let ssh = cluster.spec.transport.ssh.as_ref();
-    ssh.map_or_else(|| "/etc/fstab".to_owned(), |ssh| ssh.fstab.clone())
+    let pod_exec = cluster.spec.transport.pod_exec.as_ref();
+    let given = ssh.map(|ssh| &ssh.fstab).or(pod_exec.map(|pod_exec| &pod_exec.fstab));
+    given.map_or_else(|| "/etc/fstab".to_owned(), String::clone)
 }

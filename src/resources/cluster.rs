@@ -38,7 +38,8 @@ pub struct GlusterClusterSpec {
     /// Whether the cluster takes block-hosting volumes.
     #[serde(default = "yes")]
     pub block: bool,
-    /// How commands reach the nodes of this cluster: exactly one of ssh and simulated.
+    /// How commands reach the nodes of this cluster: exactly one of ssh, podExec and
+    /// simulated.
     pub transport: TransportSpec,
     /// Limits for bricks and volumes.
     #[serde(default)]
@@ -48,12 +49,15 @@ pub struct GlusterClusterSpec {
 /// How commands reach the nodes: exactly one member is set.
 #[derive(kube::KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.ssh), has(self.simulated)].filter(x, x).size() == 1")
-    .message("exactly one transport is expected: ssh or simulated"))]
+#[x_kube(validation = Rule::new("[has(self.ssh), has(self.podExec), has(self.simulated)].filter(x, x).size() == 1")
+    .message("exactly one transport is expected: ssh, podExec or simulated"))]
 pub struct TransportSpec {
     /// Commands run over SSH.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh: Option<SshTransport>,
+    /// Commands run in the GlusterFS pod of each node. Every node names its Kubernetes node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_exec: Option<PodExecTransport>,
     /// Nothing is stored: the nodes are simulated in the server's data directory. For trials and tests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulated: Option<SimulatedTransport>,
@@ -93,6 +97,34 @@ pub struct SshTransport {
     #[serde(default = "fstab")]
     #[schemars(length(min = 2, max = 255), regex(pattern = "^/[a-zA-Z0-9_./-]+$"))]
     pub fstab: String,
+}
+
+/// Commands run in pods, as `kubectl exec` does it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodExecTransport {
+    /// The namespace of the pods.
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: String,
+    /// Which pods run GlusterFS: one on each node.
+    pub selector: PodSelector,
+    /// The container to run in; the pod's first when it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub container: Option<String>,
+    /// The fstab in the pods that brick mounts are written to. It has to outlive the pod.
+    #[serde(default = "pod_fstab")]
+    #[schemars(length(min = 2, max = 255), regex(pattern = "^/[a-zA-Z0-9_./-]+$"))]
+    pub fstab: String,
+}
+
+/// Chooses pods by their labels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSelector {
+    /// The labels that a pod has to have.
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 16))]
+    pub match_labels: std::collections::BTreeMap<String, String>,
 }
 
 /// What to do with a node whose key is not among the known hosts.
@@ -235,6 +267,10 @@ fn private_key() -> String {
 
 fn fstab() -> String {
     "/etc/fstab".into()
+}
+
+fn pod_fstab() -> String {
+    "/var/lib/heketi/fstab".into()
 }
 
 fn brick_min() -> Bytes {

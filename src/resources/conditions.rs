@@ -10,6 +10,10 @@ pub const PLACED: &str = "Placed";
 pub const ACCEPTED: &str = "Accepted";
 /// The object does what it is for.
 pub const READY: &str = "Ready";
+/// Clients can mount a volume, and some of its bricks are away.
+pub const DEGRADED: &str = "Degraded";
+/// The Kubernetes node of a node is there, and is as it was when its names were taken from it.
+pub const LOCATED: &str = "Located";
 /// A node answers commands.
 pub const REACHABLE: &str = "Reachable";
 /// An ask that was to be forgotten when it fails has failed for good; nothing of it is left.

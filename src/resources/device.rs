@@ -23,15 +23,23 @@ use crate::units::{Bytes, Id};
     selectable = ".spec.node",
     printcolumn(name = "Node", type_ = "string", json_path = ".spec.node"),
     printcolumn(name = "Path", type_ = "string", json_path = ".spec.path"),
-    printcolumn(name = "State", type_ = "string", json_path = ".spec.state"),
+    printcolumn(name = "Free", type_ = "string", json_path = ".status.capacity.free"),
+    printcolumn(name = "Bricks", type_ = "integer", json_path = ".status.bricks"),
     printcolumn(
         name = "Ready",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Ready")].status"#
     ),
-    printcolumn(name = "Total", type_ = "string", json_path = ".status.capacity.total"),
-    printcolumn(name = "Free", type_ = "string", json_path = ".status.capacity.free", priority = 1),
+    printcolumn(name = "State", type_ = "string", json_path = ".spec.state", priority = 1),
+    printcolumn(name = "Total", type_ = "string", json_path = ".status.capacity.total", priority = 1),
+    printcolumn(name = "PV-UUID", type_ = "string", json_path = ".status.pvUuid", priority = 1),
     printcolumn(name = "Transport", type_ = "string", json_path = ".status.transport", priority = 1),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        priority = 1
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -91,6 +99,10 @@ pub struct GlusterDeviceStatus {
     /// Space in the volume group, as LVM reported it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<DeviceCapacity>,
+    /// How many bricks of volumes are on it, those on their way out included. A device with bricks is
+    /// not removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bricks: Option<u32>,
 }
 
 /// Space in a volume group, as LVM reported it when the device was last looked at.

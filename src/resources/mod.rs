@@ -18,13 +18,15 @@ use kube::{CustomResourceExt, Resource, ResourceExt};
 
 pub use cluster::{
     ClusterCapacity, ClusterCounts, GlusterCluster, GlusterClusterSpec, GlusterClusterStatus, HostKeyPolicy,
-    KeySource, Limits, SecretKey, SimulatedTransport, SshTransport, TransportSpec,
+    KeySource, Limits, PodExecTransport, PodSelector, SecretKey, SimulatedTransport, SshTransport,
+    TransportSpec,
 };
 pub use conditions::{
-    ACCEPTED, Condition, FAILED, PLACED, REACHABLE, READY, condition, condition_is, set_condition,
+    ACCEPTED, Condition, DEGRADED, FAILED, LOCATED, PLACED, REACHABLE, READY, condition, condition_is,
+    set_condition,
 };
 pub use device::{DeviceCapacity, GlusterDevice, GlusterDeviceSpec, GlusterDeviceStatus};
-pub use node::{GlusterNode, GlusterNodeSpec, GlusterNodeStatus, Hostnames};
+pub use node::{GlusterNode, GlusterNodeSpec, GlusterNodeStatus, Hostnames, KubernetesNode};
 pub use volume::{
     ClaimRef, Durability, DurabilityType, GlusterVolume, GlusterVolumeSpec, GlusterVolumeStatus, LastError,
     MountInfo, Observed, OnRefusal, PlacedBrick, Placement, Refusal, Sizing,

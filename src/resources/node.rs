@@ -22,30 +22,59 @@ use crate::units::Id;
     status = "GlusterNodeStatus",
     selectable = ".spec.cluster",
     printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.cluster"),
-    printcolumn(name = "Zone", type_ = "integer", json_path = ".spec.zone"),
+    printcolumn(name = "Zone", type_ = "integer", json_path = ".status.zone"),
     printcolumn(name = "State", type_ = "string", json_path = ".spec.state"),
+    printcolumn(name = "Bricks", type_ = "integer", json_path = ".status.bricks"),
     printcolumn(
         name = "Ready",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Ready")].status"#
     ),
-    printcolumn(name = "Transport", type_ = "string", json_path = ".status.transport"),
-    printcolumn(name = "Storage", type_ = "string", json_path = ".spec.hostnames.storage[0]", priority = 1),
+    printcolumn(
+        name = "Storage",
+        type_ = "string",
+        json_path = ".status.hostnames.storage[0]",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Kubernetes-Node",
+        type_ = "string",
+        json_path = ".status.kubernetesNode",
+        priority = 1
+    ),
+    printcolumn(name = "Zone-Name", type_ = "string", json_path = ".status.zoneName", priority = 1),
+    printcolumn(name = "Transport", type_ = "string", json_path = ".status.transport", priority = 1),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        priority = 1
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.hostnames) || has(self.kubernetesNode)").message("give hostnames, or kubernetesNode to take them from a node of this Kubernetes cluster"))]
+#[x_kube(validation = Rule::new("has(self.hostnames) == has(oldSelf.hostnames)").message("host names are how bricks are addressed and cannot be added or taken away later: delete the node and make a new one"))]
+#[x_kube(validation = Rule::new("has(self.kubernetesNode) == has(oldSelf.kubernetesNode)").message("kubernetesNode cannot be added or taken away later: delete the node and make a new one"))]
 pub struct GlusterNodeSpec {
     /// The name of the GlusterCluster that the node belongs to.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("a node cannot move to another cluster: delete it and make a new one"))]
     pub cluster: String,
-    /// The failure zone: nodes with the same number may fail together.
-    #[serde(default = "one")]
+    /// The failure zone: nodes with the same number may fail together. When it is not given, it is
+    /// taken from the label topology.kubernetes.io/zone of the Kubernetes node, else it is 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
-    pub zone: i32,
-    /// The names and addresses of the node.
+    pub zone: Option<i32>,
+    /// The names and addresses of the node. When they are not given, they are the InternalIP of the
+    /// Kubernetes node at first sight, and stay so.
+    #[serde(default, skip_serializing_if = "Hostnames::is_empty")]
     #[x_kube(validation = Rule::new("self == oldSelf").message("host names are how bricks are addressed and cannot change: delete the node and make a new one"))]
     pub hostnames: Hostnames,
+    /// The node of this Kubernetes cluster that it is, by name or by labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("the Kubernetes node cannot change: delete the node and make a new one"))]
+    pub kubernetes_node: Option<KubernetesNode>,
     /// What is wanted of the node: online, offline or failed.
     #[serde(default)]
     pub state: State,
@@ -56,6 +85,22 @@ pub struct GlusterNodeSpec {
     /// What happens when it cannot be taken in: try again, or forget it.
     #[serde(default)]
     pub on_refusal: OnRefusal,
+}
+
+/// A node of the Kubernetes cluster: exactly one member is set.
+#[derive(kube::KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.name), has(self.matchLabels)].filter(x, x).size() == 1")
+    .message("exactly one is expected: name or matchLabels"))]
+pub struct KubernetesNode {
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub name: Option<String>,
+    /// Labels that it has and no other node has.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 16))]
+    pub match_labels: BTreeMap<String, String>,
 }
 
 /// The names and addresses of a node. The first of each list is used.
@@ -76,15 +121,10 @@ pub struct Hostnames {
     pub storage: Vec<String>,
 }
 
-impl GlusterNodeSpec {
-    /// The host that commands are sent to; empty if the object broke its schema.
-    pub fn manage_host(&self) -> &str {
-        self.hostnames.manage.first().map_or("", String::as_str)
-    }
-
-    /// The host that peers and clients use; empty if the object broke its schema.
-    pub fn storage_host(&self) -> &str {
-        self.hostnames.storage.first().map_or("", String::as_str)
+impl Hostnames {
+    /// Whether none were given.
+    pub fn is_empty(&self) -> bool {
+        self.manage.is_empty() && self.storage.is_empty()
     }
 }
 
@@ -92,6 +132,28 @@ impl GlusterNode {
     /// Conditions, none before the first visit.
     pub fn conditions(&self) -> &[Condition] {
         self.status.as_ref().map_or(&[], |status| &status.conditions)
+    }
+
+    /// Its names and addresses: those of the spec, else those that were taken from its Kubernetes node.
+    pub fn hostnames(&self) -> &Hostnames {
+        let found = self.status.as_ref().and_then(|status| status.hostnames.as_ref());
+        found.filter(|_| self.spec.hostnames.is_empty()).unwrap_or(&self.spec.hostnames)
+    }
+
+    /// The host that commands are sent to; empty if it is not known yet.
+    pub fn manage_host(&self) -> &str {
+        self.hostnames().manage.first().map_or("", String::as_str)
+    }
+
+    /// The host that peers and clients use; empty if it is not known yet.
+    pub fn storage_host(&self) -> &str {
+        self.hostnames().storage.first().map_or("", String::as_str)
+    }
+
+    /// Its failure zone: that of the spec, else the number that its zone's name was given, else 1.
+    pub fn zone(&self) -> i32 {
+        let found = self.status.as_ref().filter(|status| status.zone_name.is_some());
+        self.spec.zone.or_else(|| found?.zone).unwrap_or(1)
     }
 }
 
@@ -107,9 +169,28 @@ pub struct GlusterNodeStatus {
     pub transport: Option<String>,
     /// The generation of the spec that was looked at.
     pub observed_generation: i64,
-    /// Ready (part of the pool) and Reachable (answers commands).
+    /// Accepted (its names are its own), Located (its Kubernetes node is there), Reachable (answers
+    /// commands) and Ready (part of the pool).
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+    /// The names and addresses that it is known by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostnames: Option<Hostnames>,
+    /// The name of its Kubernetes node, once one was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubernetes_node: Option<String>,
+    /// Its failure zone: spec.zone, or a number that stands for zoneName in this cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<i32>,
+    /// What the label topology.kubernetes.io/zone of its Kubernetes node says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone_name: Option<String>,
+    /// How many devices it has. A node with devices is not removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub devices: Option<u32>,
+    /// How many bricks of volumes are on it, those on their way out included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bricks: Option<u32>,
     /// The uuid that glusterd knows the node by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer_uuid: Option<String>,
@@ -119,8 +200,4 @@ pub struct GlusterNodeStatus {
     /// The SSH host key that was pinned at first contact, as in a known_hosts line without the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_key: Option<String>,
-}
-
-fn one() -> i32 {
-    1
 }

@@ -20,14 +20,21 @@ use crate::units::{Bytes, Id};
     status = "GlusterVolumeStatus",
     printcolumn(name = "Size", type_ = "string", json_path = ".spec.size"),
     printcolumn(name = "Type", type_ = "string", json_path = ".spec.durability.type"),
-    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(
         name = "Ready",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Ready")].status"#
     ),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", priority = 1),
+    printcolumn(
+        name = "Degraded",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Degraded")].status"#,
+        priority = 1
+    ),
     printcolumn(name = "Volume", type_ = "string", json_path = ".status.volumeName", priority = 1),
     printcolumn(name = "Cluster", type_ = "string", json_path = ".status.placement.cluster", priority = 1),
+    printcolumn(name = "Claim", type_ = "string", json_path = ".spec.claimRef.name", priority = 1),
     printcolumn(name = "Transport", type_ = "string", json_path = ".status.transport", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -178,7 +185,8 @@ pub struct GlusterVolumeStatus {
     pub phase: Option<String>,
     /// The generation of the spec that was looked at.
     pub observed_generation: i64,
-    /// Placed (bricks have their places) and Ready (clients can mount it).
+    /// Placed (bricks have their places), Ready (clients can mount it) and Degraded (some of its
+    /// bricks are away; absent as long as none ever was).
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// Why it has no place, cluster by cluster; empty once it has one.

@@ -60,8 +60,8 @@ pub struct Works {
 impl Works {
     /// Starts everything over a store, as tasks of the runtime. Nodes are looked at every
     /// `look_every` when nothing changes. Simulated nodes are refused unless they are given.
-    pub async fn start(client: kube::Client, sim: Option<Sim>, look_every: Duration) -> Self {
-        let store = Store::new(client);
+    pub async fn start(store: impl Into<Store>, sim: Option<Sim>, look_every: Duration) -> Self {
+        let store = store.into();
         let caches = Caches::start(&store).await;
         Self::over(store, caches, sim, Permit::default(), look_every)
     }

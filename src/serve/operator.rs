@@ -153,7 +153,8 @@ impl Leader<'_> {
     /// Works until something without which that is of no use has ended.
     async fn work(self) -> anyhow::Result<()> {
         let permit = self.tenure.permit();
-        let store = Store::new(client(self.cluster, self.identity, "works", permit.clone())?);
+        let client = client(self.cluster, self.identity, "works", permit.clone())?;
+        let store = Store::telling(client, self.identity.to_owned());
         // A watch may be behind. What decides what is unique has to know what the last one has decided.
         self.caches.refresh().await;
         let sim = self.simulated().await?;

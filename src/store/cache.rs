@@ -1,12 +1,16 @@
 //! One shared watch per kind: what it has seen, who waits for which object, and who wants to know
 //! of every change. Waiting never opens a watch of its own.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt;
+use kube::core::DeserializeGuard;
+use kube::core::error_boundary::InvalidObject;
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::DefaultBackoff;
@@ -31,6 +35,69 @@ struct Shared<K: Kind> {
     synced: watch::Sender<u64>,
     /// What was there before a list that is under way: what is missing from it went unseen.
     before: Mutex<Vec<Arc<K>>>,
+    /// Objects that are stored and not understood, by namespace and name.
+    unreadable: watch::Sender<BTreeMap<String, Unreadable>>,
+}
+
+/// A stored object that is not understood: it was written under another schema, or past ours. The
+/// cache keeps what it last understood of it; nobody works on it until it was mended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its kind.
+    pub kind: String,
+    /// Its namespace; none when the kind has none.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: Option<String>,
+    /// The state of it that was looked at.
+    pub resource_version: Option<String>,
+    /// What is wrong with it.
+    pub error: String,
+}
+
+impl Unreadable {
+    /// An object by what was understood of it.
+    pub(super) fn new<K: Kind>(object: &InvalidObject) -> Self {
+        let metadata = &object.metadata;
+        Self {
+            kind: K::kind(&()).into_owned(),
+            namespace: metadata.namespace.clone(),
+            name: metadata.name.clone().unwrap_or_default(),
+            uid: metadata.uid.clone(),
+            resource_version: metadata.resource_version.clone(),
+            error: object.error.clone(),
+        }
+    }
+
+    /// What an event about it refers to.
+    pub(super) fn reference<K: Kind>(&self) -> ObjectReference {
+        ObjectReference {
+            api_version: Some(K::api_version(&()).into_owned()),
+            kind: Some(self.kind.clone()),
+            namespace: self.namespace.clone(),
+            name: Some(self.name.clone()),
+            uid: self.uid.clone(),
+            resource_version: self.resource_version.clone(),
+            field_path: None,
+        }
+    }
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, name, error, .. } = self;
+        write!(
+            f,
+            "{kind} {name} is stored and not understood: {error}; nothing is done about it until it is mended (kubectl edit)"
+        )
+    }
+}
+
+/// Where something stands in the map of what is not understood.
+fn place(namespace: Option<&str>, name: &str) -> String {
+    format!("{}/{name}", namespace.unwrap_or_default())
 }
 
 struct Listener<K: Kind> {
@@ -75,7 +142,8 @@ impl<K: Kind> Clone for Cache<K> {
 impl<K: Kind> Cache<K> {
     /// A cache of a kind, and the work that keeps it filled: it ends only when the process does.
     pub fn start(store: &Store) -> (Self, impl Future<Output = ()> + Send + use<K>) {
-        let api = kube::Api::<K>::all(store.client());
+        // An object that is not understood must not end the watch of all others.
+        let api = kube::Api::<DeserializeGuard<K>>::all(store.client());
         let (objects, mut writer) = reflector::store::<K>();
         let shared = Arc::new(Shared {
             objects,
@@ -84,6 +152,7 @@ impl<K: Kind> Cache<K> {
             wanted: watch::Sender::new(1),
             synced: watch::Sender::new(0),
             before: Mutex::default(),
+            unreadable: watch::Sender::default(),
         });
         let cache = Self { shared: shared.clone() };
         let fill = async move {
@@ -145,6 +214,17 @@ impl<K: Kind> Cache<K> {
     /// The first object that the test accepts.
     pub fn find(&self, test: impl Fn(&K) -> bool) -> Option<Arc<K>> {
         self.shared.objects.find(test)
+    }
+
+    /// Whether the object is stored in a form that is not understood now.
+    pub fn is_unreadable(&self, object: &K) -> bool {
+        let key = place(object.meta().namespace.as_deref(), &object.name_any());
+        self.shared.unreadable.borrow().contains_key(&key)
+    }
+
+    /// The objects that are not understood now, and whoever waits for changes of that.
+    pub fn unreadable(&self) -> watch::Receiver<BTreeMap<String, Unreadable>> {
+        self.shared.unreadable.subscribe()
     }
 
     /// The reader that the controller runtime wants.
@@ -214,12 +294,13 @@ impl<K: Kind> Shared<K> {
     /// Takes in what a watch says that began with the list of this number.
     fn see(
         &self,
-        event: Result<watcher::Event<K>, watcher::Error>,
+        event: Result<watcher::Event<DeserializeGuard<K>>, watcher::Error>,
         list: u64,
         writer: &mut reflector::store::Writer<K>,
     ) {
         match event {
-            Ok(mut event) => {
+            Ok(event) => {
+                let Some(mut event) = self.understood(event) else { return };
                 strip(&mut event);
                 self.remember(&event);
                 writer.apply_watcher_event(&event);
@@ -232,6 +313,66 @@ impl<K: Kind> Shared<K> {
                 tracing::warn!(kind = %K::kind(&()), %error, "a watch was interrupted and starts again")
             }
         }
+    }
+
+    /// An event as far as it is understood. What was last understood of an object stays as it was.
+    fn understood(&self, event: watcher::Event<DeserializeGuard<K>>) -> Option<watcher::Event<K>> {
+        use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+        match event {
+            Init => {
+                self.unreadable.send_if_modified(|all| !std::mem::take(all).is_empty());
+                Some(Init)
+            }
+            InitDone => Some(InitDone),
+            Apply(DeserializeGuard(Ok(object))) => {
+                self.forget_unreadable(&object);
+                Some(Apply(object))
+            }
+            InitApply(DeserializeGuard(Ok(object))) => Some(InitApply(object)),
+            Delete(DeserializeGuard(Ok(object))) => {
+                self.forget_unreadable(&object);
+                Some(Delete(object))
+            }
+            Apply(DeserializeGuard(Err(object))) => {
+                self.remember_unreadable(&object);
+                None
+            }
+            InitApply(DeserializeGuard(Err(object))) => {
+                self.remember_unreadable(&object);
+                Some(InitApply(self.last_understood(&object)?))
+            }
+            Delete(DeserializeGuard(Err(object))) => {
+                let last = self.last_understood(&object);
+                let metadata = &object.metadata;
+                let name = metadata.name.as_deref().unwrap_or_default();
+                let key = place(metadata.namespace.as_deref(), name);
+                self.unreadable.send_if_modified(|all| all.remove(&key).is_some());
+                Some(Delete(last?))
+            }
+        }
+    }
+
+    fn last_understood(&self, object: &InvalidObject) -> Option<K> {
+        let mut reference = ObjectRef::new(object.metadata.name.as_deref()?);
+        reference.namespace.clone_from(&object.metadata.namespace);
+        self.objects.get(&reference).map(Arc::unwrap_or_clone)
+    }
+
+    fn remember_unreadable(&self, object: &InvalidObject) {
+        let unreadable = Unreadable::new::<K>(object);
+        tracing::warn!(
+            kind = unreadable.kind,
+            name = unreadable.name,
+            error = unreadable.error,
+            "a stored object is not understood"
+        );
+        let key = place(unreadable.namespace.as_deref(), &unreadable.name);
+        self.unreadable.send_modify(|all| drop(all.insert(key, unreadable)));
+    }
+
+    fn forget_unreadable(&self, object: &K) {
+        let key = place(object.meta().namespace.as_deref(), &object.name_any());
+        self.unreadable.send_if_modified(|all| all.remove(&key).is_some());
     }
 
     /// Keeps what is there when a new list begins: the list does not say what went away meanwhile.

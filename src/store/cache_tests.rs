@@ -20,6 +20,7 @@ fn cache() -> (Cache<ConfigMap>, reflector::store::Writer<ConfigMap>) {
         wanted: watch::Sender::new(1),
         synced: watch::Sender::new(0),
         before: Mutex::default(),
+        unreadable: watch::Sender::default(),
     };
     (Cache { shared: Arc::new(shared) }, writer)
 }
@@ -32,6 +33,42 @@ fn feed(
     cache.shared.remember(&event);
     writer.apply_watcher_event(&event);
     cache.shared.tell(&event);
+}
+
+#[test]
+fn what_is_not_understood_is_named_and_the_rest_goes_on() {
+    let (cache, mut writer) = cache();
+    let read = |data: serde_json::Value| {
+        let value = serde_json::json!({"metadata": {"name": "a", "uid": "u"}, "data": data});
+        serde_json::from_value::<DeserializeGuard<ConfigMap>>(value).unwrap()
+    };
+    let good = || read(serde_json::json!({"key": "value"}));
+    let bad = || read(serde_json::json!("no map"));
+    let mut feed_guarded = |event| {
+        if let Some(event) = cache.shared.understood(event) {
+            feed(&cache, &mut writer, event);
+        }
+    };
+    feed_guarded(watcher::Event::Init);
+    feed_guarded(watcher::Event::InitApply(bad()));
+    feed_guarded(watcher::Event::InitDone);
+    assert!(cache.get("a").is_none(), "nothing was ever understood of it");
+    assert_eq!(cache.unreadable().borrow()["/a"].uid.as_deref(), Some("u"));
+    feed_guarded(watcher::Event::Apply(good()));
+    let seen = cache.get("a").unwrap();
+    assert!(!cache.is_unreadable(&seen) && cache.unreadable().borrow().is_empty());
+    feed_guarded(watcher::Event::Apply(bad()));
+    assert_eq!(cache.get("a").unwrap().data, seen.data, "what was last understood stays");
+    assert!(cache.is_unreadable(&seen));
+    for event in [watcher::Event::Init, watcher::Event::InitApply(bad()), watcher::Event::InitDone] {
+        feed_guarded(event);
+    }
+    assert!(cache.get("a").is_some() && cache.is_unreadable(&seen));
+    let changes = cache.changes();
+    changes.drain();
+    feed_guarded(watcher::Event::Delete(bad()));
+    assert!(cache.get("a").is_none() && cache.unreadable().borrow().is_empty());
+    assert_eq!(changes.drain().len(), 1, "its end is told");
 }
 
 #[test]

@@ -3,16 +3,18 @@
 
 mod cache;
 pub mod embedded;
+mod events;
 
 use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::ClusterResourceScope;
+use kube::core::{ClusterResourceScope, DeserializeGuard};
 use kube::{Client, Resource, ResourceExt};
 use serde::{Serialize, de::DeserializeOwned};
 
-pub use cache::{Cache, Changes};
+pub use cache::{Cache, Changes, Unreadable};
+pub use events::{Events, News, Told};
 
 use crate::resources::{GlusterCluster, GlusterDevice, GlusterNode, GlusterVolume};
 
@@ -107,12 +109,64 @@ pub fn spawn_vital(work: impl Future<Output = ()> + Send + 'static) {
 #[derive(Clone)]
 pub struct Store {
     client: Client,
+    events: Events,
+}
+
+/// Objects of a kind as they are now.
+pub struct Listed<K> {
+    /// Those that were understood.
+    pub objects: Vec<K>,
+    /// Those that were not.
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl From<Client> for Store {
+    fn from(client: Client) -> Self {
+        Self::new(client)
+    }
 }
 
 impl Store {
-    /// A store behind a client.
+    /// A store behind a client. It tells no events.
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self { client, events: Events::default() }
+    }
+
+    /// A store that tells events, in the name of a replica. Starts a task that writes them.
+    pub fn telling(client: Client, instance: String) -> Self {
+        let (events, write) = Events::start(client.clone(), instance);
+        spawn_vital(write);
+        Self { client, events }
+    }
+
+    /// Tells something about an object, for those who look at it.
+    pub fn tell<K: Kind>(&self, about: &K, news: News) {
+        self.events.tell(about.object_ref(&()), news);
+    }
+
+    /// Tells that an object is not understood.
+    pub fn tell_unreadable<K: Kind>(&self, about: &Unreadable) {
+        self.events.tell(about.reference::<K>(), News::warning("Unreadable", about.to_string()));
+    }
+
+    /// Tells what has changed in the conditions of an object.
+    pub fn tell_transitions<K: Kind + Told>(&self, before: &K, now: &K) {
+        for news in events::transitions(before.told(), now.told(), now.only_trouble()) {
+            self.tell(now, news);
+        }
+    }
+
+    /// Writes a status down if it is news and nobody has changed the object since it was read, and
+    /// tells its transitions.
+    pub async fn report<K>(&self, before: &K, now: &K, is_news: bool) -> Result<(), StoreError>
+    where
+        K: Kind + Told + Resource<Scope = ClusterResourceScope>,
+    {
+        if is_news {
+            self.replace_status(now).await?;
+            self.tell_transitions(before, now);
+        }
+        Ok(())
     }
 
     /// The client itself, for what the runtime library does (watching, leases, events).
@@ -129,13 +183,34 @@ impl Store {
         found.map_err(|error| explained(error, K::kind(&()).as_ref(), name))
     }
 
-    /// All objects of a kind as they are now.
+    /// All objects of a kind as they are now. One that is not understood is an error: whoever can go
+    /// on without it takes [`Store::list_all`].
     pub async fn list<K>(&self) -> Result<Vec<K>, StoreError>
     where
         K: Kind + Resource<Scope = ClusterResourceScope>,
     {
-        let found = self.all::<K>().list(&ListParams::default()).await;
-        found.map(|list| list.items).map_err(|error| explained(error, K::kind(&()).as_ref(), "list"))
+        let listed = self.list_all().await?;
+        match listed.unreadable.first() {
+            Some(unreadable) => Err(StoreError::Invalid(unreadable.to_string())),
+            None => Ok(listed.objects),
+        }
+    }
+
+    /// All objects of a kind as they are now, and those that are not understood.
+    pub async fn list_all<K>(&self) -> Result<Listed<K>, StoreError>
+    where
+        K: Kind + Resource<Scope = ClusterResourceScope>,
+    {
+        let found = self.all::<DeserializeGuard<K>>().list(&ListParams::default()).await;
+        let found = found.map_err(|error| explained(error, K::kind(&()).as_ref(), "list"))?;
+        let mut listed = Listed { objects: vec![], unreadable: vec![] };
+        for item in found.items {
+            match item.0 {
+                Ok(object) => listed.objects.push(object),
+                Err(error) => listed.unreadable.push(Unreadable::new::<K>(&error)),
+            }
+        }
+        Ok(listed)
     }
 
     /// Makes an object.
@@ -225,6 +300,7 @@ pub fn explained(error: kube::Error, kind: &str, name: &str) -> StoreError {
             (400 | 403 | 405 | 413 | 415 | 422, _) => StoreError::Invalid(status.message.clone()),
             _ => StoreError::Unavailable(Box::new(kube::Error::Api(status))),
         },
+        kube::Error::SerdeError(error) => StoreError::Invalid(format!("{what} is not understood: {error}")),
         other => StoreError::Unavailable(Box::new(other)),
     }
 }

@@ -12,8 +12,8 @@ use bricklayer::resources::{
 use kube::ResourceExt;
 
 use crate::rig::{
-    Rig, RigOptions, copy, directory, id, in_runtime, on_copies, prepared, topology_remains, volume_remains,
-    wish,
+    PATIENCE, Rig, RigOptions, copy, directory, id, in_runtime, on_copies, prepared, topology_remains,
+    volume_remains, wish,
 };
 
 /// Rigs that work at the same time: most of the time each waits.
@@ -88,13 +88,16 @@ async fn with_fault(directory: &Path, rule: Rule) -> Rig {
     rig
 }
 
-/// Waits until a volume is ready or has failed, or for a while: a node may have to come back first.
-async fn decided(rig: &Rig, name: &str) {
+/// How long a volume may take that waits for a node to come back: nobody brings it back meanwhile.
+const A_WHILE: Duration = Duration::from_secs(3);
+
+/// Waits until a volume is ready or has failed, or until the time is over.
+async fn decided(rig: &Rig, name: &str, patience: Duration) {
     let over = |seen: Option<&GlusterVolume>| {
         let conditions = seen?.conditions();
         (condition_is(conditions, READY) || condition(conditions, FAILED).is_some()).then_some(())
     };
-    let _ = rig.caches.volumes.wait(&id(name).to_string(), Duration::from_secs(3), over).await;
+    let _ = rig.caches.volumes.wait(&id(name).to_string(), patience, over).await;
 }
 
 async fn nothing_remains(rig: &Rig) {
@@ -113,7 +116,7 @@ fn a_create_that_is_forgotten_is_done_or_leaves_nothing() {
             let fault = rule.fault.clone();
             let rig = with_fault(directory, rule).await;
             rig.create("new", wish(3)).await;
-            decided(&rig, "new").await;
+            decided(&rig, "new", PATIENCE).await;
             let answered = rig.volume("new").await.expect("the object");
             let failed = condition(answered.conditions(), FAILED).is_some();
             assert!(failed || condition_is(answered.conditions(), READY), "no answer: {answered:#?}");
@@ -145,7 +148,7 @@ fn a_create_that_is_tried_again_succeeds() {
         in_runtime(async {
             let rig = with_fault(directory, rule).await;
             rig.want("new", spec()).await;
-            decided(&rig, "new").await;
+            decided(&rig, "new", A_WHILE).await;
             rig.sim.faults().clear();
             rig.ready(&rig.caches.volumes, &id("new").to_string()).await;
             assert_eq!(rig.agrees().await, 3);

@@ -202,7 +202,7 @@ impl Rig {
         let spec = GlusterClusterSpec {
             file: true,
             block: true,
-            transport: TransportSpec { ssh: None, simulated: Some(SimulatedTransport {}) },
+            transport: TransportSpec { simulated: Some(SimulatedTransport {}), ..TransportSpec::default() },
             limits: Limits::default(),
         };
         let mut cluster = GlusterCluster::new(CLUSTER, spec);
@@ -220,7 +220,8 @@ impl Rig {
     pub async fn ask_node_as(&self, name: &str, n: usize) -> bool {
         let spec = GlusterNodeSpec {
             cluster: CLUSTER.into(),
-            zone: 1,
+            zone: Some(1),
+            kubernetes_node: None,
             hostnames: Hostnames { manage: vec![host(n)], storage: vec![format!("storage{n}")] },
             state: State::Online,
             tags: BTreeMap::new(),

@@ -35,8 +35,9 @@ pub async fn create(face: &Face, body: &[u8]) -> Result<Answer, Refused> {
     let cluster = cluster.ok_or_else(no_cluster)?;
     let spec = GlusterNodeSpec {
         cluster: cluster.name_any(),
-        zone: i32::try_from(request.zone).unwrap_or(i32::MAX),
+        zone: Some(i32::try_from(request.zone).unwrap_or(i32::MAX)),
         hostnames: Hostnames { manage: request.hostnames.manage, storage: request.hostnames.storage },
+        kubernetes_node: None,
         state: State::Online,
         tags: request.tags,
         on_refusal: OnRefusal::Forget,
@@ -176,8 +177,9 @@ mod tests {
     fn states_of_a_node() {
         let spec = GlusterNodeSpec {
             cluster: "c".into(),
-            zone: 1,
+            zone: Some(1),
             hostnames: Hostnames::default(),
+            kubernetes_node: None,
             state: State::Online,
             tags: Default::default(),
             on_refusal: OnRefusal::Retry,

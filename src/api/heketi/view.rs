@@ -67,10 +67,10 @@ pub fn cluster(cluster: &GlusterCluster, nodes: Vec<String>, volumes: Vec<String
 pub fn node(node: &GlusterNode, cluster: String, mut devices: Vec<wire::Device>) -> wire::Node {
     devices.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     wire::Node {
-        zone: node.spec.zone,
+        zone: node.zone(),
         hostnames: wire::Hostnames {
-            manage: node.spec.hostnames.manage.clone(),
-            storage: node.spec.hostnames.storage.clone(),
+            manage: node.hostnames().manage.clone(),
+            storage: node.hostnames().storage.clone(),
         },
         cluster,
         tags: node.spec.tags.clone(),

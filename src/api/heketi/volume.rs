@@ -46,7 +46,7 @@ pub async fn info(face: &Face, id: &str) -> Result<Answer, Refused> {
     let mut nodes = face.intent.nodes.list();
     nodes.retain(|node| node.spec.cluster == cluster && sees_node(node));
     nodes.sort_unstable_by_key(|node| id_of(node.as_ref()));
-    let hosts = nodes.iter().map(|node| node.spec.storage_host().to_owned());
+    let hosts = nodes.iter().map(|node| node.storage_host().to_owned());
     let volume = view::volume(&volume, face.cluster_id(&cluster), hosts.collect());
     Ok(answer::json(StatusCode::OK, &volume))
 }

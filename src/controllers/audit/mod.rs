@@ -21,10 +21,14 @@ use judge::{Judged, NodeView, Objects};
 
 /// Reads all objects live, looks at all nodes, and says what does not agree.
 pub async fn audit(store: &Store, transports: &Transports) -> Result<Judged, PassError> {
-    let clusters: Vec<GlusterCluster> = store.list().await?;
-    let nodes: Vec<GlusterNode> = store.list().await?;
-    let devices: Vec<GlusterDevice> = store.list().await?;
-    let volumes: Vec<GlusterVolume> = store.list().await?;
+    let clusters = store.list_all::<GlusterCluster>().await?;
+    let nodes = store.list_all::<GlusterNode>().await?;
+    let devices = store.list_all::<GlusterDevice>().await?;
+    let volumes = store.list_all::<GlusterVolume>().await?;
+    let unreadable = [&clusters.unreadable, &nodes.unreadable, &devices.unreadable, &volumes.unreadable];
+    let unreadable: Vec<String> = unreadable.into_iter().flatten().map(ToString::to_string).collect();
+    let (clusters, nodes) = (clusters.objects, nodes.objects);
+    let (devices, volumes) = (devices.objects, volumes.objects);
     let mut views: Vec<NodeView> = vec![];
     for cluster in &clusters {
         let transport = transports.of(cluster).await?;
@@ -43,16 +47,17 @@ pub async fn audit(store: &Store, transports: &Transports) -> Result<Judged, Pas
     let judge =
         move || judge::judge(&Objects { nodes: &nodes, devices: &devices, volumes: &volumes }, &views);
     // With many volumes it takes a while, and the other tasks go on meanwhile.
-    tokio::task::spawn_blocking(judge)
-        .await
-        .map_err(|error| PassError::Transport(format!("the audit ended: {error}")))
+    let judged = tokio::task::spawn_blocking(judge).await;
+    let mut judged = judged.map_err(|error| PassError::Transport(format!("the audit ended: {error}")))?;
+    judged.wrong.extend(unreadable);
+    Ok(judged)
 }
 
 /// How many nodes are looked at at a time.
 const LOOKS: usize = 4;
 
 fn unseen(node: &GlusterNode) -> NodeView {
-    NodeView { node: id_of(node), host: node.spec.manage_host().into(), ..NodeView::default() }
+    NodeView { node: id_of(node), host: node.manage_host().into(), ..NodeView::default() }
 }
 
 async fn look(transport: Arc<dyn Transport>, mut view: NodeView, fstab: String) -> NodeView {

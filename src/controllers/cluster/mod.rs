@@ -1,6 +1,7 @@
 //! Clusters: what their nodes, devices and volumes add up to, and whether objects and nodes agree.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
@@ -8,7 +9,7 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
-use super::{Context, PassError, adopt, placing::transport_name, release};
+use super::{Context, PassError, adopt, placing::transport_name, release, usage};
 use crate::resources::{
     ClusterCapacity, ClusterCounts, FAILED, GlusterCluster, GlusterNode, GlusterVolume, READY, condition_is,
     id_of, set_condition,
@@ -16,8 +17,11 @@ use crate::resources::{
 use crate::store::Caches;
 use crate::units::Bytes;
 
-/// Clusters are woken by their own changes and by those of their nodes and devices. Volumes do not
-/// wake them: the counts are written at the next regular look.
+/// How soon a cluster with a problem is looked at again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Clusters are woken by their own changes, by those of their nodes and devices, and by their first
+/// and last volume. Other volumes do not wake them: they are counted at the next regular look.
 pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterCluster>> + Send + use<> {
     let nodes = caches.nodes.clone();
     let of_node = nodes.changes().stream().filter_map({
@@ -32,7 +36,16 @@ pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterCluster>> +
         let node = devices.get_ref(&device).and_then(|device| nodes.get(&device.spec.node));
         futures::future::ready(node.map(|node| ObjectRef::new(&node.spec.cluster)))
     });
-    stream::select(caches.clusters.changes().stream(), stream::select(of_node, of_device))
+    let clusters = caches.clusters.clone();
+    let of_volumes = usage::wakes(caches, move |usage| {
+        let stale = |cluster: &&Arc<GlusterCluster>| {
+            let counts = cluster.status.as_ref().and_then(|status| status.counts).unwrap_or_default();
+            (counts.volumes > 0) != usage.in_cluster(&cluster.name_any())
+        };
+        clusters.list().iter().filter(stale).map(|cluster| ObjectRef::from_obj(cluster.as_ref())).collect()
+    });
+    let own = stream::select(caches.clusters.changes().stream(), of_volumes);
+    stream::select(own, stream::select(of_node, of_device))
 }
 
 /// One pass over a cluster.
@@ -47,7 +60,10 @@ pub async fn pass(cluster: Arc<GlusterCluster>, context: Arc<Context>) -> Result
         if nodes == 0 && volumes.is_empty() {
             return release(&context, cluster.as_ref()).await;
         }
-        let text = format!("its removal waits: it has {nodes} nodes and {} volumes", volumes.len());
+        let text = format!(
+            "its removal waits: it has {nodes} nodes and {} volumes, delete them first",
+            volumes.len()
+        );
         return report(&context, &cluster, Some(("Deleting", text))).await;
     }
     if adopt(&context, cluster.as_ref()).await? {
@@ -72,6 +88,7 @@ async fn report(
     status.counts = Some(counts);
     status.capacity = Some(capacity);
     let conditions = &mut status.conditions;
+    let again = if problem.is_some() { context.look_every.min(RETRY) } else { context.look_every };
     match problem {
         Some((reason, text)) => set_condition(conditions, now, generation, (READY, "False", reason), text),
         None if ready < counts.nodes => {
@@ -82,10 +99,8 @@ async fn report(
             set_condition(conditions, now, generation, (READY, "True", "NodesReady"), "all nodes are ready")
         }
     };
-    if reported.status != cluster.status {
-        context.store.replace_status(&reported).await?;
-    }
-    Ok(Action::requeue(context.look_every))
+    context.store.report(cluster, &reported, reported.status != cluster.status).await?;
+    Ok(Action::requeue(again))
 }
 
 fn add_up(context: &Context, cluster: &str) -> (ClusterCounts, ClusterCapacity, u32) {

@@ -12,7 +12,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
 use super::node::look_at_groups;
-use super::{Context, PassError, adopt, kept, placing::transport_name, release};
+use super::{Context, PassError, adopt, kept, placing::transport_name, release, usage, usage::Usage};
 use crate::executor::ops::lvm;
 use crate::executor::{Batch, LOOK_DEADLINE, LVM_DEADLINE, RunError, Step, Transport, run};
 use crate::resources::{
@@ -26,15 +26,29 @@ use decide::{Next, Seen, decide};
 /// How soon a device with a problem is looked at again.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Devices are woken by their own changes and by those of their nodes.
+/// Devices are woken by their own changes, by those of their nodes when one of the two is ready and
+/// the other is not, and by their first and last brick.
 pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterDevice>> + Send + use<> {
     let devices = caches.devices.clone();
-    let by_node = caches.nodes.changes().stream().flat_map(move |node| {
+    let nodes = caches.nodes.clone();
+    let by_node = nodes.changes().stream().flat_map(move |node| {
+        let is_ready = nodes.get_ref(&node).is_some_and(|node| condition_is(node.conditions(), READY));
         let of = devices.list().into_iter().filter(move |device| device.spec.node == node.name);
-        let waits = of.filter(|device| !condition_is(device.conditions(), READY));
+        let waits = of.filter(|device| {
+            !condition_is(device.conditions(), ACCEPTED)
+                || condition_is(device.conditions(), READY) != is_ready
+        });
         stream::iter(waits.map(|device| ObjectRef::from_obj(device.as_ref())).collect::<Vec<_>>())
     });
-    stream::select(caches.devices.changes().stream(), by_node)
+    let devices = caches.devices.clone();
+    let by_brick = usage::wakes(caches, move |usage| {
+        let stale = |device: &&Arc<GlusterDevice>| {
+            let written = device.status.as_ref().and_then(|status| status.bricks).unwrap_or_default();
+            (written > 0) != (usage.on_device(id_of(device.as_ref())) > 0)
+        };
+        devices.list().iter().filter(stale).map(|device| ObjectRef::from_obj(device.as_ref())).collect()
+    });
+    stream::select(stream::select(caches.devices.changes().stream(), by_brick), by_node)
 }
 
 /// One pass over a device.
@@ -54,7 +68,7 @@ pub async fn pass(device: Arc<GlusterDevice>, context: Arc<Context>) -> Result<A
     }
     if !condition_is(device.conditions(), ACCEPTED) {
         context.placing.accept_device(device).await?;
-        return Ok(Action::requeue(context.look_every));
+        return Ok(Action::requeue(context.look_every.min(RETRY)));
     }
     let Some(node) = context.caches.nodes.get(&device.spec.node) else {
         let text = format!("there is no GlusterNode {:?} any more", device.spec.node);
@@ -88,7 +102,7 @@ async fn prepare(
     node: &GlusterNode,
     device: &GlusterDevice,
 ) -> Result<Found, PassError> {
-    let host = node.spec.manage_host();
+    let host = node.manage_host();
     let id = id_of(device);
     let seen = look(context, transport, host, device).await?;
     match decide(id, device.spec.wipe, &seen) {
@@ -180,6 +194,7 @@ async fn report(
     status.id = Some(id_of(device));
     status.observed_generation = generation;
     status.transport = Some(transport.into());
+    status.bricks = Some(Usage::of(&context.caches.volumes.list()).on_device(id_of(device)));
     let mut again = RETRY;
     match found {
         Found::Ready { pv_uuid, paths, capacity } => {
@@ -208,18 +223,13 @@ async fn report(
             }
         }
     }
-    if reported.status != device.status {
-        context.store.replace_status(&reported).await?;
-    }
+    context.store.report(device, &reported, reported.status != device.status).await?;
     Ok(Action::requeue(again))
 }
 
 /// Lets a device go once no brick is on it: removes its volume group first.
 async fn remove(context: &Context, device: &GlusterDevice) -> Result<Action, PassError> {
-    let id = id_of(device);
-    if let Some(volume) = context.caches.volumes.find(|volume| has_brick(volume, id)) {
-        let text =
-            format!("its removal waits: volume {} has a brick on it, delete it first", volume.name_any());
+    if let Some(text) = in_use(context, device) {
         return blocked(context, device, text).await;
     }
     // Preparing it may have begun even if nothing was reported: only an ask that was never accepted
@@ -228,7 +238,7 @@ async fn remove(context: &Context, device: &GlusterDevice) -> Result<Action, Pas
     let touched = condition_is(device.conditions(), ACCEPTED) && !failed;
     if touched && let Some(node) = context.caches.nodes.get(&device.spec.node) {
         let transport = context.transports.of(&*context.cluster(&node.spec.cluster)?).await?;
-        let cleared = clear(context, transport.as_ref(), node.spec.manage_host(), device);
+        let cleared = clear(context, transport.as_ref(), node.manage_host(), device);
         if let Err(error) = cleared.await {
             return blocked(context, device, format!("its removal waits: {error}")).await;
         }
@@ -297,11 +307,37 @@ async fn blocked(context: &Context, device: &GlusterDevice, text: String) -> Res
     let mut reported = device.clone();
     let generation = device.metadata.generation.unwrap_or_default();
     let status = reported.status.get_or_insert_default();
+    status.bricks = Some(Usage::of(&context.caches.volumes.list()).on_device(id_of(device)));
     set_condition(&mut status.conditions, Timestamp::now(), generation, (READY, "False", "Deleting"), text);
-    if reported.status != device.status {
-        context.store.replace_status(&reported).await?;
-    }
+    context.store.report(device, &reported, reported.status != device.status).await?;
     Ok(Action::requeue(RETRY))
+}
+
+/// Why a device cannot go yet: bricks are on it, or a volume may have some that nobody can read.
+fn in_use(context: &Context, device: &GlusterDevice) -> Option<String> {
+    let id = id_of(device);
+    let mut volumes = context.caches.volumes.list();
+    volumes.retain(|volume| has_brick(volume, id));
+    let names: Vec<String> = volumes.iter().map(|volume| volume.name_any()).collect();
+    match names.as_slice() {
+        [] => {}
+        [name] => {
+            return Some(format!("its removal waits: volume {name} has a brick on it, delete it first"));
+        }
+        [first, ..] => {
+            let count = names.len();
+            return Some(format!(
+                "its removal waits: {count} volumes such as {first} have bricks on it, delete them first"
+            ));
+        }
+    }
+    let unreadable = context.caches.volumes.unreadable();
+    let unreadable = unreadable.borrow();
+    let volume = unreadable.values().next()?;
+    Some(format!(
+        "its removal waits: volume {} is not understood and may have bricks on it: mend it first",
+        volume.name
+    ))
 }
 
 fn has_brick(volume: &crate::resources::GlusterVolume, device: Id) -> bool {

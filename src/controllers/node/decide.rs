@@ -1,15 +1,25 @@
 //! The next step of a node. Pure.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
+use kube::ResourceExt;
+
+use super::located::Missing;
 use crate::executor::RunError;
-use crate::resources::GlusterNode;
+use crate::resources::{ACCEPTED, FAILED, GlusterNode, condition_is, id_of};
 
 /// What was seen of a node and of its pool.
 #[derive(Debug, Default)]
 pub struct Seen {
     /// Why it could not be looked at.
     pub error: Option<RunError>,
+    /// Why there is no way to it: what the cluster says about reaching nodes cannot be done.
+    pub no_way: Option<String>,
+    /// For a node that is a Kubernetes node: what of it is no longer as it was, if anything is.
+    pub moved: Option<Option<Missing>>,
+    /// The name of another object that stands for the same machine.
+    pub twin: Option<String>,
     /// The uuid of its glusterd.
     pub peer_uuid: Option<String>,
     /// Changes when it restarts.
@@ -43,7 +53,7 @@ pub enum Next {
 /// Decides the next step. Joining may be done again at no harm, so it is done until the node was
 /// once seen to be a member.
 pub fn decide(node: &GlusterNode, seen: &Seen) -> Next {
-    if seen.error.is_some() {
+    if seen.error.is_some() || seen.no_way.is_some() || seen.twin.is_some() {
         return Next::Report;
     }
     let known = node.status.as_ref().and_then(|status| status.peer_uuid.as_ref());
@@ -59,14 +69,40 @@ pub fn decide(node: &GlusterNode, seen: &Seen) -> Next {
     }
 }
 
+/// The other object that stands for the machine whose glusterd has this uuid. Who had the uuid first
+/// keeps it; if both have it, the older object does.
+pub fn twin(node: &GlusterNode, uuid: &str, others: &[Arc<GlusterNode>]) -> Option<String> {
+    let has = |node: &GlusterNode| {
+        node.status.as_ref().and_then(|status| status.peer_uuid.as_deref()) == Some(uuid)
+    };
+    let age = |node: &GlusterNode| (node.metadata.creation_timestamp.clone(), id_of(node));
+    let same = |other: &&Arc<GlusterNode>| {
+        id_of(other.as_ref()) != id_of(node)
+            && condition_is(other.conditions(), ACCEPTED)
+            && !condition_is(other.conditions(), FAILED)
+            && has(other)
+            && (!has(node) || age(other) < age(node))
+    };
+    others.iter().find(same).map(|other| other.name_any())
+}
+
 impl Seen {
     /// Whether it waits for another node to start the pool.
     pub fn waits(&self) -> bool {
-        self.error.is_none() && self.through.is_none() && !self.is_first
+        self.error.is_none() && self.no_way.is_none() && self.through.is_none() && !self.is_first
     }
 
     /// What keeps it from being ready.
     pub fn problem(&self) -> Option<String> {
+        if let Some(text) = &self.no_way {
+            return Some(text.clone());
+        }
+        if let Some(twin) = &self.twin {
+            return Some(format!(
+                "GlusterNode {twin} is the same machine: its glusterd has the same uuid; delete one of the two, or, \
+                 if this machine was cloned, empty /var/lib/glusterd on it and restart glusterd"
+            ));
+        }
         match &self.error {
             Some(RunError::Refused { host, stderr, .. }) => {
                 Some(format!("glusterd on {host} does not answer: {stderr}; is it installed and running?"))
@@ -80,6 +116,8 @@ impl Seen {
     /// The problem in one word.
     pub fn reason(&self) -> &'static str {
         match &self.error {
+            _ if self.no_way.is_some() => "NoTransport",
+            _ if self.twin.is_some() => "SameMachine",
             Some(error) if error.is_lost() => "Unreachable",
             Some(_) => "NoGlusterd",
             None if self.waits() => "Creating",
@@ -121,6 +159,29 @@ mod tests {
         assert_eq!(decide(&node(None), &seen(None, false)), Next::Report);
         let alone = Seen { has_peers: false, ..seen(Some("m1"), false) };
         assert_eq!(decide(&node(Some("u")), &alone), join);
+    }
+
+    #[test]
+    fn the_same_machine_is_taken_once() {
+        let known = |name: &str, uuid: Option<&str>| {
+            let mut known = node(uuid);
+            known.metadata.name = Some(name.into());
+            known.metadata.uid = Some(name.into());
+            let status = known.status.get_or_insert_default();
+            let now = jiff::Timestamp::UNIX_EPOCH;
+            crate::resources::set_condition(&mut status.conditions, now, 1, (ACCEPTED, "True", "Unique"), "");
+            Arc::new(known)
+        };
+        let old = known("old", Some("u"));
+        assert_eq!(twin(&known("new", None), "u", std::slice::from_ref(&old)).as_deref(), Some("old"));
+        assert_eq!(twin(&old, "u", &[known("new", None)]), None, "who is first keeps it");
+        assert_eq!(twin(&known("new", None), "v", std::slice::from_ref(&old)), None);
+        let both = [known("a", Some("u")), known("b", Some("u"))];
+        let twins: Vec<_> = both.iter().filter_map(|node| twin(node, "u", &both)).collect();
+        assert_eq!(twins.len(), 1, "one of the two stays: {twins:?}");
+        let seen = Seen { twin: Some("old".into()), peer_uuid: Some("u".into()), ..Seen::default() };
+        assert_eq!((decide(&node(None), &seen), seen.reason()), (Next::Report, "SameMachine"));
+        assert!(seen.problem().unwrap().contains("GlusterNode old is the same machine"));
     }
 
     #[test]

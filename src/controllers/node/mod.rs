@@ -2,6 +2,7 @@
 //! what the others of its cluster say, does one thing, and reports.
 
 mod decide;
+mod located;
 mod restore;
 
 use std::collections::HashMap;
@@ -14,18 +15,19 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
 use super::placing::{FOUNDER, transport_name};
-use super::{Context, PassError, adopt, release};
+use super::{Context, PassError, adopt, release, usage, usage::Usage};
 use crate::executor::ops::{gluster, lvm, mount};
 use crate::executor::{Batch, LOOK_DEADLINE, RunError, Step, Transport, TransportError, run};
 use crate::resources::{
-    ACCEPTED, FAILED, GlusterDevice, GlusterNode, GlusterNodeStatus, OnRefusal, REACHABLE, READY, condition,
-    condition_is, id_of, set_condition,
+    ACCEPTED, FAILED, GlusterDevice, GlusterNode, GlusterNodeStatus, LOCATED, OnRefusal, REACHABLE, READY,
+    condition, condition_is, id_of, set_condition,
 };
-use crate::store::Caches;
-use decide::{Next, Seen, decide};
+use crate::store::{Caches, Listed, News};
+use decide::{Next, Seen, decide, twin};
+use located::Missing;
 
-/// Nodes are woken by their own changes, and all nodes of a cluster when its spec changes. What a
-/// cluster reports about them does not wake them.
+/// Nodes are woken by their own changes, by their first and last brick, and all nodes of a cluster
+/// when its spec changes. What a cluster reports about them does not wake them.
 pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterNode>> + Send + use<> {
     let (nodes, clusters) = (caches.nodes.clone(), caches.clusters.clone());
     let mut seen = HashMap::new();
@@ -35,7 +37,15 @@ pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterNode>> + Se
         let of = nodes.list().into_iter().filter(move |node| news && node.spec.cluster == cluster.name);
         stream::iter(of.map(|node| ObjectRef::from_obj(node.as_ref())).collect::<Vec<_>>())
     });
-    stream::select(caches.nodes.changes().stream(), all)
+    let nodes = caches.nodes.clone();
+    let by_brick = usage::wakes(caches, move |usage| {
+        let stale = |node: &&Arc<GlusterNode>| {
+            let written = node.status.as_ref().and_then(|status| status.bricks).unwrap_or_default();
+            (written > 0) != (usage.on_node(id_of(node.as_ref())) > 0)
+        };
+        nodes.list().iter().filter(stale).map(|node| ObjectRef::from_obj(node.as_ref())).collect()
+    });
+    stream::select(stream::select(caches.nodes.changes().stream(), by_brick), all)
 }
 
 /// One pass over a node.
@@ -49,21 +59,39 @@ pub async fn pass(node: Arc<GlusterNode>, context: Arc<Context>) -> Result<Actio
     if adopt(&context, node.as_ref()).await? {
         return Ok(Action::await_change());
     }
-    if !condition_is(node.conditions(), ACCEPTED) {
-        context.placing.accept_node(node).await?;
-        return Ok(Action::requeue(context.look_every));
+    let located = match &node.spec.kubernetes_node {
+        Some(wanted) => Some(located::find(&context, wanted).await?),
+        None => None,
+    };
+    if !condition_is(node.conditions(), ACCEPTED) || node.hostnames().is_empty() {
+        let named = match located.map(|located| located?.into(&node)) {
+            Some(Err(missing)) => return not_located(&context, &node, missing).await,
+            Some(Ok(named)) => Arc::new(named),
+            None => node,
+        };
+        context.placing.accept_node(named).await?;
+        return Ok(Action::requeue(context.look_every.min(RETRY)));
     }
-    let transport = context.transports.to(&*context.cluster(&node.spec.cluster)?, &node).await?;
-    let seen = look(&context, transport.as_ref(), &node).await;
+    let moved = located.map(|located| located.map_or_else(Some, |found| found.changed(&node)));
+    let (transport, mut seen) = match way(&context, &node).await {
+        Ok(transport) => {
+            let seen = look(&context, transport.as_ref(), &node).await;
+            (Some(transport), seen)
+        }
+        Err(PassError::Transport(text)) => (None, Seen { no_way: Some(text), ..Seen::default() }),
+        Err(error) => return Err(error),
+    };
+    seen.moved = moved;
+    let Some(transport) = transport else { return report(&context, &node, &seen, None).await };
     match decide(&node, &seen) {
         Next::Join { through } => {
-            let probe = gluster::peer_probe(node.spec.storage_host()).locked("gluster");
+            let probe = gluster::peer_probe(node.storage_host()).locked("gluster");
             let lock = context.gluster_lock(&node.spec.cluster);
             let _one_at_a_time = lock.lock().await;
             let refused = match run(transport.as_ref(), &through, &probe).await {
                 Ok(_) => None,
                 Err(error @ RunError::Refused { .. }) => {
-                    let is_peer = is_peer(transport.as_ref(), &through, node.spec.storage_host()).await?;
+                    let is_peer = is_peer(transport.as_ref(), &through, node.storage_host()).await?;
                     (!is_peer).then(|| error.to_string())
                 }
                 Err(error @ RunError::Lost(TransportError::Unreached { .. })) => Some(error.to_string()),
@@ -73,16 +101,36 @@ pub async fn pass(node: Arc<GlusterNode>, context: Arc<Context>) -> Result<Actio
             report(&context, &node, &seen, refused).await
         }
         Next::Restore => {
-            restore::restore(&context, transport.as_ref(), &node, &seen.mounts).await?;
+            let restored = restore::restore(&context, transport.as_ref(), &node, &seen.mounts).await?;
+            context.store.tell(node.as_ref(), News::normal("Restored", restored));
             report(&context, &node, &seen, None).await
         }
         Next::Report => report(&context, &node, &seen, None).await,
     }
 }
 
+/// The way to a node.
+async fn way(context: &Context, node: &GlusterNode) -> Result<Arc<dyn Transport>, PassError> {
+    context.transports.to(&*context.cluster(&node.spec.cluster)?, node).await
+}
+
+/// Writes down that the Kubernetes node of a node was not found. It is looked for again soon.
+async fn not_located(context: &Context, node: &GlusterNode, missing: Missing) -> Result<Action, PassError> {
+    let mut reported = node.clone();
+    let (now, generation) = (Timestamp::now(), node.metadata.generation.unwrap_or_default());
+    let Missing(reason, text) = missing;
+    let status = reported.status.get_or_insert_default();
+    status.id = Some(id_of(node));
+    status.observed_generation = generation;
+    set_condition(&mut status.conditions, now, generation, (LOCATED, "False", reason), text.clone());
+    set_condition(&mut status.conditions, now, generation, (READY, "False", "Creating"), text);
+    context.store.report(node, &reported, reported.status != node.status).await?;
+    Ok(Action::requeue(context.look_every.min(RETRY)))
+}
+
 /// Looks at a node and at the pool as a member sees it.
 async fn look(context: &Context, transport: &dyn Transport, node: &GlusterNode) -> Seen {
-    let host = node.spec.manage_host();
+    let host = node.manage_host();
     let mut steps = gluster::pool_list().steps;
     steps.extend([mount::boot_id(), mount::list_mounts()].map(Step::always));
     let outputs = match run(transport, host, &Batch::new(steps, LOOK_DEADLINE)).await {
@@ -108,6 +156,7 @@ async fn look(context: &Context, transport: &dyn Transport, node: &GlusterNode) 
         mounts,
         ..Seen::default()
     };
+    seen.twin = seen.peer_uuid.as_deref().and_then(|uuid| twin(node, uuid, &context.caches.nodes.list()));
     members(context, node, &mut seen);
     seen
 }
@@ -133,7 +182,7 @@ fn members(context: &Context, node: &GlusterNode, seen: &mut Seen) {
     others.sort_by_key(|other| (!condition_is(other.conditions(), READY), id_of(other.as_ref())));
     let joined =
         |other: &&Arc<GlusterNode>| other.status.as_ref().is_some_and(|status| status.peer_uuid.is_some());
-    seen.through = others.iter().find(joined).map(|other| other.spec.manage_host().to_owned());
+    seen.through = others.iter().find(joined).map(|other| other.manage_host().to_owned());
     // When the founder is gone, the oldest of those that wait begins anew.
     let founder = |node: &GlusterNode| {
         condition(node.conditions(), ACCEPTED).is_some_and(|accepted| accepted.reason == FOUNDER)
@@ -150,15 +199,18 @@ async fn report(
     seen: &Seen,
     refused: Option<String>,
 ) -> Result<Action, PassError> {
-    let cluster = context.cluster(&node.spec.cluster)?;
+    let cluster = context.caches.clusters.get(&node.spec.cluster);
     let mut reported = node.clone();
     let generation = node.metadata.generation.unwrap_or_default();
     let now = Timestamp::now();
     let status = reported.status.get_or_insert_default();
     status.id = Some(id_of(node));
     status.observed_generation = generation;
-    status.transport = Some(transport_name(&cluster.spec.transport).into());
-    if let Some(pin) = context.transports.pin(&node.spec.cluster, node.spec.manage_host()) {
+    status.transport = cluster.map(|cluster| transport_name(&cluster.spec.transport).into());
+    status.zone = Some(node.zone());
+    status.hostnames = Some(node.hostnames().clone());
+    count(context, node, status);
+    if let Some(pin) = context.transports.pin(&node.spec.cluster, node.manage_host()) {
         status.host_key = Some(pin);
     }
     let problem = refused.or_else(|| seen.problem());
@@ -168,10 +220,16 @@ async fn report(
     if let Some(problem) = problem.as_deref().filter(|_| forget && !was_member && !seen.waits()) {
         set_condition(&mut status.conditions, now, generation, (FAILED, "True", "GivenUp"), problem);
     }
-    if reported.status != node.status {
-        context.store.replace_status(&reported).await?;
-    }
+    context.store.report(node, &reported, reported.status != node.status).await?;
     Ok(Action::requeue(if problem.is_some() { context.look_every.min(RETRY) } else { context.look_every }))
+}
+
+/// Counts what is on a node.
+fn count(context: &Context, node: &GlusterNode, status: &mut GlusterNodeStatus) {
+    let name = node.name_any();
+    let devices = context.caches.devices.list().iter().filter(|device| device.spec.node == name).count();
+    status.devices = Some(u32::try_from(devices).unwrap_or(u32::MAX));
+    status.bricks = Some(Usage::of(&context.caches.volumes.list()).on_node(id_of(node)));
 }
 
 /// How soon a node with a problem is looked at again.
@@ -187,8 +245,14 @@ fn describe(
     let mut set = |condition, message: &str| {
         set_condition(&mut status.conditions, now, generation, condition, message);
     };
-    match &seen.error {
-        Some(error) if error.is_lost() => set((REACHABLE, "False", "NoAnswer"), &error.to_string()),
+    match &seen.moved {
+        Some(Some(Missing(reason, text))) => set((LOCATED, "False", reason), text),
+        Some(None) => set((LOCATED, "True", "Found"), "its Kubernetes node was found"),
+        None => {}
+    }
+    match (&seen.error, &seen.no_way) {
+        (Some(error), _) if error.is_lost() => set((REACHABLE, "False", "NoAnswer"), &error.to_string()),
+        (_, Some(text)) => set((REACHABLE, "Unknown", "NoTransport"), text),
         _ => set((REACHABLE, "True", "Answers"), "commands are answered"),
     }
     match problem {
@@ -212,7 +276,7 @@ pub(super) async fn suspect(context: &Context, node: &GlusterNode, error: &RunEr
     let text = error.to_string();
     set_condition(conditions, now, generation, (REACHABLE, "False", "NoAnswer"), text.clone());
     set_condition(conditions, now, generation, (READY, "False", "Unreachable"), text);
-    if let Err(error) = context.store.replace_status(&reported).await {
+    if let Err(error) = context.store.report(node, &reported, true).await {
         tracing::debug!(node = node.name_any(), %error, "somebody else has just written down how it is");
     }
 }
@@ -228,21 +292,30 @@ async fn member_to_ask(context: &Context, transport: &dyn Transport, node: &Glus
         (going, !condition_is(other.conditions(), READY), id_of(other.as_ref()))
     });
     let look = gluster::pool_list().locked("gluster");
-    let looked = run(transport, node.spec.manage_host(), &look).await.ok();
+    let looked = run(transport, node.manage_host(), &look).await.ok();
     let peers = looked.and_then(|outputs| gluster::parse_pool(outputs.first()?).ok());
     let Some(peers) = peers else {
         // It cannot be asked: then a member is, as far as the objects know one.
         let member = |other: &&Arc<GlusterNode>| {
             other.status.as_ref().is_some_and(|status| status.peer_uuid.is_some())
         };
-        return others.iter().find(member).map(|other| other.spec.manage_host().to_owned());
+        return others.iter().find(member).map(|other| other.manage_host().to_owned());
     };
+    // Another object stands for the same machine, which stays in the pool for that one's sake.
+    let own = peers.iter().find(|peer| peer.host == "localhost").map(|peer| peer.uuid.as_str());
+    let same = |other: &&Arc<GlusterNode>| {
+        let uuid = other.status.as_ref().and_then(|status| status.peer_uuid.as_deref());
+        uuid.is_some() && uuid == own
+    };
+    if others.iter().any(|other| same(&other)) {
+        return None;
+    }
     let peers: Vec<&str> =
         peers.iter().map(|peer| peer.host.as_str()).filter(|host| *host != "localhost").collect();
     let known = |other: &&Arc<GlusterNode>| {
         other.spec.hostnames.storage.iter().any(|host| peers.contains(&host.as_str()))
     };
-    let known = others.iter().find(known).map(|other| other.spec.manage_host().to_owned());
+    let known = others.iter().find(known).map(|other| other.manage_host().to_owned());
     known.or_else(|| peers.first().map(|host| (*host).to_owned()))
 }
 
@@ -250,9 +323,14 @@ async fn member_to_ask(context: &Context, transport: &dyn Transport, node: &Glus
 async fn remove(context: &Context, node: &GlusterNode) -> Result<Action, PassError> {
     let name = node.name_any();
     // Live: a device that was just made may not have been seen yet, and would lose its way to the node.
-    let devices: Vec<GlusterDevice> = context.store.list().await?;
-    if let Some(device) = devices.iter().find(|device| device.spec.node == name) {
-        let text = format!("its removal waits: device {} is still there, delete it first", device.name_any());
+    let Listed { objects, unreadable } = context.store.list_all::<GlusterDevice>().await?;
+    let device = objects.iter().find(|device| device.spec.node == name).map(|device| device.name_any());
+    if let Some(device) = device {
+        let text = format!("its removal waits: device {device} is still there, delete it first");
+        return blocked(context, node, &text).await;
+    }
+    if let Some(device) = unreadable.first() {
+        let text = format!("its removal waits: {device}; it may be a device of this node");
         return blocked(context, node, &text).await;
     }
     // It may have been taken in without anybody having seen it: only an ask that was never accepted,
@@ -263,7 +341,7 @@ async fn remove(context: &Context, node: &GlusterNode) -> Result<Action, PassErr
         let lock = context.gluster_lock(&node.spec.cluster);
         let _one_at_a_time = lock.lock().await;
         if let Some(member) = member_to_ask(context, transport.as_ref(), node).await {
-            let detach = gluster::peer_detach(node.spec.storage_host()).locked("gluster");
+            let detach = gluster::peer_detach(node.storage_host()).locked("gluster");
             match run(transport.as_ref(), &member, &detach).await {
                 Err(RunError::Refused { stderr, .. }) if stderr.contains("not part of cluster") => {}
                 Err(error) => return blocked(context, node, &format!("its removal waits: {error}")).await,
@@ -278,10 +356,9 @@ async fn blocked(context: &Context, node: &GlusterNode, text: &str) -> Result<Ac
     let mut reported = node.clone();
     let generation = node.metadata.generation.unwrap_or_default();
     let status = reported.status.get_or_insert_default();
+    count(context, node, status);
     set_condition(&mut status.conditions, Timestamp::now(), generation, (READY, "False", "Deleting"), text);
-    if reported.status != node.status {
-        context.store.replace_status(&reported).await?;
-    }
+    context.store.report(node, &reported, reported.status != node.status).await?;
     Ok(Action::requeue(RETRY))
 }
 

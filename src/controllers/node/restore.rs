@@ -20,14 +20,14 @@ pub fn missing(context: &Context, node: &GlusterNode, mounts: &HashSet<String>) 
 
 /// Mounts what is missing, then has GlusterFS start the brick processes of all volumes on the node
 /// that do not run. One that fails does not keep the others back; the node counts as restarted until
-/// all went well.
+/// all went well. Gives back what was done, for people.
 pub async fn restore(
     context: &Context,
     transport: &dyn Transport,
     node: &GlusterNode,
     mounts: &HashSet<String>,
-) -> Result<(), PassError> {
-    let host = node.spec.manage_host();
+) -> Result<String, PassError> {
+    let host = node.manage_host();
     let fstab = fstab(&*context.cluster(&node.spec.cluster)?);
     let volumes: Vec<Arc<GlusterVolume>> = context.caches.volumes.list();
     let mut batches = vec![];
@@ -43,13 +43,18 @@ pub async fn restore(
     let mounted = join_all(batches.iter().map(|batch| run(transport, host, batch))).await;
     let mut failed = mounted.into_iter().find_map(Result::err);
     let lock = context.gluster_lock(&node.spec.cluster);
-    for name in names {
+    for name in &names {
         let _one_at_a_time = lock.lock().await;
-        if let Err(error) = run(transport, host, &gluster::restart_bricks(&name)).await {
+        if let Err(error) = run(transport, host, &gluster::restart_bricks(name)).await {
             failed.get_or_insert(error);
         }
     }
-    failed.map_or(Ok(()), |error| Err(error.into()))
+    let done = format!(
+        "after a restart: {} bricks were mounted again, {} volumes on it were started again",
+        batches.len(),
+        names.len()
+    );
+    failed.map_or(Ok(done), |error| Err(error.into()))
 }
 
 /// The bricks of a ready volume that belong on the node.

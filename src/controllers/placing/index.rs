@@ -79,6 +79,8 @@ pub struct Index {
     accepted_disks: HashMap<(String, String), Id>,
     /// Cluster name → the node that its pool begins with, as decided by this process.
     founders: HashMap<String, Id>,
+    /// Cluster name and zone name → the number that stands for it, as decided by this process.
+    zones: HashMap<(String, String), i32>,
     inventory: Inventory,
     volumes: HashMap<String, Known>,
     names: HashMap<(String, String), Id>,
@@ -189,17 +191,26 @@ impl Index {
             let message = format!("there is no GlusterCluster {:?}: make it", node.spec.cluster);
             return Verdict::Waits { reason: "ClusterMissing", message };
         }
-        let names = &node.spec.hostnames;
+        let names = node.hostnames();
         let mut keys = vec![];
         for (space, hosts) in [("manage", &names.manage), ("storage", &names.storage)] {
             for host in hosts {
                 let key = format!("{space} {host}");
                 if let Some(other) = self.host_owner(space, host, &key, id) {
-                    let message = format!("Hostname {host} already used by node with id {other}");
+                    let message = format!("Hostname {host} already used by {}", self.node_by_name(other));
                     return Verdict::Refused { reason: "HostnameInUse", message };
                 }
                 keys.push(key);
             }
+        }
+        if let Some(machine) = kubernetes_node(node) {
+            let key = format!("kubernetes {machine}");
+            if let Some(other) = self.host_owner("kubernetes", machine, &key, id) {
+                let other = self.node_by_name(other);
+                let message = format!("Kubernetes node {machine} is {other} already: delete one of the two");
+                return Verdict::Refused { reason: "SameMachine", message };
+            }
+            keys.push(key);
         }
         let chosen = self.founders.get(&node.spec.cluster).copied();
         let chosen = chosen.filter(|chosen| self.nodes.iter().any(|node| id_of(node.as_ref()) == *chosen));
@@ -248,6 +259,9 @@ impl Index {
             self.devices.iter().find(same).map(|other| id_of(other.as_ref()))
         });
         if let Some(other) = other.filter(|other| *other != id) {
+            let named = self.devices.iter().find(|device| id_of(device.as_ref()) == other);
+            let named = named.map(|device| device.name_any()).filter(|name| *name != other.to_string());
+            let other = named.unwrap_or_else(|| other.to_string());
             let message = format!("{} of node {} is device {other} already", key.1, key.0);
             return Verdict::Refused { reason: "DiskInUse", message };
         }
@@ -260,13 +274,49 @@ impl Index {
         self.inventory.totals(cluster)
     }
 
+    /// The zone of a node as a number. A zone's name keeps the number that a node of the cluster has
+    /// for it; a new name gets the smallest number that no node of the cluster has.
+    pub fn zone_of(&mut self, node: &GlusterNode) -> i32 {
+        let name = node.status.as_ref().and_then(|status| status.zone_name.clone());
+        let (None, Some(name)) = (node.spec.zone, name) else { return node.spec.zone.unwrap_or(1) };
+        let key = (node.spec.cluster.clone(), name);
+        let others = self.nodes.iter().filter(|other| other.spec.cluster == key.0);
+        let others: Vec<(Option<&str>, i32)> = others
+            .filter_map(|other| {
+                let status = other.status.as_ref()?;
+                Some((status.zone_name.as_deref(), other.spec.zone.or(status.zone)?))
+            })
+            .collect();
+        let known = others.iter().find(|(name, _)| *name == Some(key.1.as_str())).map(|(_, zone)| *zone);
+        if let Some(zone) = known.or_else(|| self.zones.get(&key).copied()) {
+            return zone;
+        }
+        let promised = self.zones.iter().filter(|((cluster, _), _)| *cluster == key.0).map(|(_, zone)| *zone);
+        let taken: HashSet<i32> = others.iter().map(|(_, zone)| *zone).chain(promised).collect();
+        let zone = (1..).find(|zone| !taken.contains(zone)).unwrap_or(1);
+        self.zones.insert(key, zone);
+        zone
+    }
+
+    /// A node as people know it. What REST has made is named by its id.
+    fn node_by_name(&self, id: Id) -> String {
+        let found = self.nodes.iter().find(|node| id_of(node.as_ref()) == id).map(|node| node.name_any());
+        match found.filter(|name| *name != id.to_string()) {
+            Some(name) => format!("GlusterNode {name}"),
+            None => format!("node with id {id}"),
+        }
+    }
+
     fn host_owner(&self, space: &str, host: &str, key: &str, not: Id) -> Option<Id> {
         let has = |node: &&Arc<GlusterNode>| {
-            let hosts =
-                if space == "manage" { &node.spec.hostnames.manage } else { &node.spec.hostnames.storage };
+            let is_it = match space {
+                "manage" => node.hostnames().manage.iter().any(|other| other == host),
+                "storage" => node.hostnames().storage.iter().any(|other| other == host),
+                _ => kubernetes_node(node) == Some(host),
+            };
             condition_is(node.conditions(), crate::resources::ACCEPTED)
                 && !condition_is(node.conditions(), FAILED)
-                && hosts.iter().any(|other| other == host)
+                && is_it
         };
         let known = self.accepted.get(key).copied();
         let known = known.or_else(|| self.nodes.iter().find(has).map(|node| id_of(node.as_ref())));
@@ -421,6 +471,12 @@ fn gid_of(volume: &GlusterVolume) -> Option<(String, i64)> {
     (volume.spec.gid != 0).then_some((class, volume.spec.gid))
 }
 
+/// The Kubernetes node that a node was found to be.
+fn kubernetes_node(node: &GlusterNode) -> Option<&str> {
+    node.spec.kubernetes_node.as_ref()?;
+    node.status.as_ref()?.kubernetes_node.as_deref()
+}
+
 fn attempt_of(volume: &GlusterVolume) -> u32 {
     volume.status.as_ref().map_or(0, |status| status.attempt)
 }
@@ -458,8 +514,8 @@ fn known_node(node: &GlusterNode, cluster: Id) -> Node {
     };
     // What REST has made is named by its id; people know it by its host.
     let named_by_id = node.name_any() == id_of(node).to_string();
-    let name = if named_by_id { node.spec.manage_host().to_owned() } else { node.name_any() };
-    Node { cluster, name, host: node.spec.storage_host().to_owned(), closed }
+    let name = if named_by_id { node.manage_host().to_owned() } else { node.name_any() };
+    Node { cluster, name, host: node.storage_host().to_owned(), closed }
 }
 
 fn known_device(device: &GlusterDevice, node: Id) -> Option<Device> {
@@ -492,62 +548,5 @@ fn state_word(state: State) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: serde_json::Value) -> K {
-        let metadata = json!({"name": name, "uid": name, "generation": 1});
-        let object = json!({"apiVersion": "bricklayer.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec});
-        serde_json::from_value(object).unwrap()
-    }
-
-    fn node(name: &str) -> GlusterNode {
-        object(
-            "GlusterNode",
-            name,
-            json!({"cluster": "c", "hostnames": {"manage": [name], "storage": [name]}}),
-        )
-    }
-
-    #[test]
-    fn a_gid_is_given_once_in_a_class() {
-        let cluster: GlusterCluster = object("GlusterCluster", "c", json!({"transport": {"simulated": {}}}));
-        let volume = |name: &str, class: &str, gid: i64| -> GlusterVolume {
-            let claim = json!({"namespace": "n", "name": name, "uid": name, "storageClass": class});
-            object("GlusterVolume", name, json!({"size": "1Gi", "gid": gid, "claimRef": claim}))
-        };
-        let mut index = Index::default();
-        index.set_topology(&[Arc::new(cluster)], &[Arc::new(node("a"))], &[]);
-        let mut first = volume("first", "class", 2000);
-        let placement = Placement { cluster: "c".into(), bricks: vec![] };
-        first.status.get_or_insert_default().placement = Some(placement);
-        index.see_volume("first", Some(&first));
-        let reason = |index: &Index, volume: &GlusterVolume| {
-            let refusals = index.place(volume, Timestamp::UNIX_EPOCH).unwrap_err();
-            refusals.first().map(|refusal| refusal.reason.clone()).unwrap()
-        };
-        assert_eq!(reason(&index, &volume("second", "class", 2000)), "GidInUse");
-        for other in
-            [volume("second", "class", 2001), volume("second", "other", 2000), volume("second", "class", 0)]
-        {
-            assert_ne!(reason(&index, &other), "GidInUse");
-        }
-        index.see_volume("first", None);
-        assert_ne!(reason(&index, &volume("second", "class", 2000)), "GidInUse");
-    }
-
-    #[test]
-    fn one_node_begins_the_pool_however_many_ask_at_once() {
-        let cluster: GlusterCluster = object("GlusterCluster", "c", json!({"transport": {"simulated": {}}}));
-        let nodes: Vec<Arc<GlusterNode>> = ["a", "b", "c"].map(node).into_iter().map(Arc::new).collect();
-        let mut index = Index::default();
-        index.set_topology(&[Arc::new(cluster)], &nodes, &[]);
-        assert_eq!(index.accept_node(&nodes[1]), Verdict::Founder);
-        assert_eq!(index.accept_node(&nodes[0]), Verdict::Accepted);
-        assert_eq!(index.accept_node(&nodes[2]), Verdict::Accepted);
-        assert_eq!(index.accept_node(&nodes[1]), Verdict::Founder, "asking again changes nothing");
-        let same = GlusterNode { metadata: node("other").metadata, ..node("a") };
-        assert!(matches!(index.accept_node(&same), Verdict::Refused { reason: "HostnameInUse", .. }));
-    }
-}
+#[path = "index_tests.rs"]
+mod tests;

@@ -13,10 +13,10 @@ use kube::{Resource, ResourceExt};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::resources::{
-    ACCEPTED, FAILED, GlusterDevice, GlusterNode, GlusterVolume, OnRefusal, PLACED, READY, Refusal, id_of,
-    set_condition,
+    ACCEPTED, FAILED, GlusterDevice, GlusterNode, GlusterVolume, LOCATED, OnRefusal, PLACED, READY, Refusal,
+    id_of, set_condition,
 };
-use crate::store::{Caches, Changes, Kind, Store, StoreError};
+use crate::store::{Caches, Changes, Kind, Store, StoreError, Told};
 use index::{Index, Placed, Verdict};
 
 /// How many requests may wait: every object at most once, since its reconciler waits for the answer.
@@ -136,29 +136,35 @@ impl Work {
                 let verdict = self.index.place(&volume, now);
                 let decided = volume_decided(&volume, verdict, now);
                 self.index.assume(&decided);
-                self.write(decided, answer, true).await;
+                let is_news = decided.status != volume.status;
+                self.write(volume, decided, is_news, answer, true).await;
             }
             Request::Node(node, answer) => {
                 let verdict = self.index.accept_node(&node);
-                self.write(node_decided(&node, verdict, now), answer, false).await;
+                let decided = node_decided(&node, verdict, self.index.zone_of(&node), now);
+                let before = self.caches.nodes.get(&node.name_any()).unwrap_or_else(|| node.clone());
+                let is_news = decided.status != before.status;
+                self.write(before, decided, is_news, answer, false).await;
             }
             Request::Device(device, answer) => {
                 let verdict = self.index.accept_device(&device);
-                self.write(device_decided(&device, verdict, now), answer, false).await;
+                let decided = device_decided(&device, verdict, now);
+                let is_news = decided.status != device.status;
+                self.write(device, decided, is_news, answer, false).await;
             }
         }
     }
 
     /// Writes a decision down beside the next decisions. A volume's space stays taken meanwhile.
-    async fn write<K>(&self, object: K, answer: Answer, is_volume: bool)
+    async fn write<K>(&self, before: Arc<K>, object: K, is_news: bool, answer: Answer, is_volume: bool)
     where
-        K: Kind + Resource<Scope = ClusterResourceScope>,
+        K: Kind + Told + Resource<Scope = ClusterResourceScope>,
     {
         // The semaphore is never closed; were it, writing without a permit would still be right.
         let permit = self.writes.clone().acquire_owned().await.ok();
         let (store, failed) = (self.store.clone(), self.failed.0.clone());
         tokio::spawn(async move {
-            let done = store.replace_status(&object).await.map(drop);
+            let done = store.report(before.as_ref(), &object, is_news).await;
             if is_volume && done.is_err() {
                 // The receiver lives as long as the task that sends here.
                 let _ = failed.send(object.meta().name.clone().unwrap_or_default());
@@ -176,10 +182,11 @@ pub(super) const FOUNDER: &str = "Founder";
 /// How nodes are reached, as a status says it. Simulated nodes are loud about it, so that nobody
 /// takes them for storage.
 pub(super) fn transport_name(transport: &crate::resources::TransportSpec) -> &'static str {
-    match (&transport.ssh, &transport.simulated) {
-        (_, Some(_)) => "SIMULATED",
-        (Some(_), None) => "ssh",
-        (None, None) => "none",
+    match (&transport.simulated, &transport.ssh, &transport.pod_exec) {
+        (Some(_), _, _) => "SIMULATED",
+        (None, Some(_), _) => "ssh",
+        (None, None, Some(_)) => "podExec",
+        (None, None, None) => "none",
     }
 }
 
@@ -242,13 +249,19 @@ fn volume_decided(
     decided
 }
 
-fn node_decided(node: &GlusterNode, verdict: Verdict, now: jiff::Timestamp) -> GlusterNode {
+fn node_decided(node: &GlusterNode, verdict: Verdict, zone: i32, now: jiff::Timestamp) -> GlusterNode {
     let mut decided = node.clone();
     let generation = node.metadata.generation.unwrap_or_default();
     let forget = node.spec.on_refusal == OnRefusal::Forget;
     let id = id_of(node);
     let status = decided.status.get_or_insert_default();
     status.id = Some(id);
+    status.zone = Some(zone);
+    status.hostnames = Some(node.hostnames().clone());
+    if status.kubernetes_node.is_some() {
+        let found = "its Kubernetes node was found";
+        set_condition(&mut status.conditions, now, generation, (LOCATED, "True", "Found"), found);
+    }
     accept(&mut status.conditions, verdict, forget, generation, now);
     decided
 }

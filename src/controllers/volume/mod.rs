@@ -1,25 +1,68 @@
 //! Volumes: from a wish to bricks, and back to nothing. A pass: decide, perform, report.
 
 mod decide;
+mod degraded;
 mod glusterfs;
 mod perform;
 mod reach;
 mod report;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
 
 use super::{Context, PassError, adopt, release};
-use crate::resources::GlusterVolume;
+use crate::resources::{GlusterVolume, READY, State, condition_is, id_of};
+use crate::store::Caches;
+use crate::units::Id;
 use decide::{Next, decide};
 use report::{Again, Report};
 
 /// How many placements an ask gets that is forgotten when it fails.
 const ATTEMPTS: u32 = 5;
+
+/// Volumes are woken by their own changes, and all that have bricks on a node or device when it goes
+/// away or comes back.
+pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterVolume>> + Send + use<> {
+    let (nodes, devices) = (caches.nodes.clone(), caches.devices.clone());
+    let of_nodes = nodes.changes().stream().map(move |reference| {
+        let node = nodes.get_ref(&reference);
+        node.map(|node| {
+            (id_of(node.as_ref()), degraded::node_is_away(&node) || node.spec.state == State::Failed)
+        })
+    });
+    let of_devices = devices.changes().stream().map(move |reference| {
+        let device = devices.get_ref(&reference);
+        device.map(|device| {
+            let broken = degraded::device_is_broken(&device) || device.spec.state == State::Failed;
+            (id_of(device.as_ref()), broken)
+        })
+    });
+    let volumes = caches.volumes.clone();
+    let mut known: HashMap<Id, bool> = HashMap::new();
+    let concerned = stream::select(of_nodes, of_devices).flat_map(move |seen| {
+        let turned = seen.filter(|(id, away)| known.insert(*id, *away).unwrap_or_default() != *away);
+        let found: Vec<_> = match turned {
+            Some((id, _)) => volumes.list().into_iter().filter(|volume| is_on(volume, id)).collect(),
+            None => vec![],
+        };
+        stream::iter(found.into_iter().map(|volume| ObjectRef::from_obj(volume.as_ref())))
+    });
+    stream::select(caches.volumes.changes().stream(), concerned)
+}
+
+/// Whether a volume has a brick on the node or device of that id.
+fn is_on(volume: &GlusterVolume, id: Id) -> bool {
+    let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
+    placement
+        .is_some_and(|placement| placement.bricks.iter().any(|brick| brick.node == id || brick.device == id))
+}
 
 /// One pass over a volume.
 pub async fn pass(volume: Arc<GlusterVolume>, context: Arc<Context>) -> Result<Action, PassError> {
@@ -56,17 +99,30 @@ pub async fn pass(volume: Arc<GlusterVolume>, context: Arc<Context>) -> Result<A
             context.store.delete::<GlusterVolume>(&name, volume.uid()).await?;
             Ok(Action::await_change())
         }
-        Next::Wait(pause) => Ok(pause.map_or_else(Action::await_change, Action::requeue)),
+        Next::Wait(pause) => {
+            judge_bricks(&context, &volume).await?;
+            Ok(pause.map_or_else(Action::await_change, Action::requeue))
+        }
     }
+}
+
+/// Writes down whether bricks of the volume are away, if that is news.
+async fn judge_bricks(context: &Context, volume: &GlusterVolume) -> Result<(), PassError> {
+    if !condition_is(volume.conditions(), READY) {
+        return Ok(());
+    }
+    let places = degraded::Places::new(context.caches.nodes.list(), context.caches.devices.list());
+    if let Some(judged) = degraded::judged(volume, &places, Timestamp::now()) {
+        context.store.report(volume, &judged, true).await?;
+    }
+    Ok(())
 }
 
 /// Writes down what a pass has found, if it is news, and says when to look again.
 async fn report(context: &Context, volume: &GlusterVolume, news: Report) -> Result<Action, PassError> {
     let again = news.again(volume);
     let reported = report::status(volume, news, Timestamp::now(), ATTEMPTS);
-    if reported.status != volume.status {
-        context.store.replace_status(&reported).await?;
-    }
+    context.store.report(volume, &reported, reported.status != volume.status).await?;
     match again {
         Again::AtAChange => Ok(Action::await_change()),
         Again::After(pause) => Ok(Action::requeue(pause)),

@@ -34,7 +34,7 @@ impl Reach {
     /// Where commands for a node go. A node without an object cannot be reached any more.
     pub fn manage_host(&self, node: Id) -> Result<&str, RunError> {
         let found = self.nodes.iter().find(|found| id_of(found.as_ref()) == node);
-        found.map(|node| node.spec.manage_host()).ok_or_else(|| {
+        found.map(|node| node.manage_host()).ok_or_else(|| {
             let cause = "there is no GlusterNode with this id any more".into();
             RunError::Lost(TransportError::Unreached { host: node.to_string(), cause })
         })
@@ -45,7 +45,7 @@ impl Reach {
         let away = |node: &&Arc<GlusterNode>| {
             condition(node.conditions(), REACHABLE).is_some_and(|reachable| reachable.status == "False")
         };
-        let away: Vec<&str> = self.nodes.iter().filter(away).map(|node| node.spec.manage_host()).collect();
+        let away: Vec<&str> = self.nodes.iter().filter(away).map(|node| node.manage_host()).collect();
         match error {
             RunError::Refused { host, command, exit, stderr } if !away.is_empty() => {
                 let stderr = format!("{stderr} (not reachable: {})", away.join(", "));
@@ -65,7 +65,7 @@ impl Reach {
             members = self.nodes.iter().collect();
         }
         members.sort_by_cached_key(|node| !has_brick(node));
-        members.into_iter().map(|node| node.spec.manage_host()).collect()
+        members.into_iter().map(|node| node.manage_host()).collect()
     }
 
     /// Bricks on nodes that are no working members now, each with what is to be said about it.
@@ -73,7 +73,7 @@ impl Reach {
         let away = |placed: &&'a PlacedBrick| {
             let node = self.nodes.iter().find(|node| id_of(node.as_ref()) == placed.node)?;
             let ready = condition(node.conditions(), READY)?;
-            let host = node.spec.manage_host().to_owned();
+            let host = node.manage_host().to_owned();
             let error = RunError::Lost(TransportError::Unreached { host, cause: ready.message.clone() });
             (ready.status != "True").then_some((*placed, error))
         };

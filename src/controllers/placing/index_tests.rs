@@ -1,0 +1,93 @@
+use super::*;
+use serde_json::json;
+
+fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: serde_json::Value) -> K {
+    let metadata = json!({"name": name, "uid": name, "generation": 1});
+    let object =
+        json!({"apiVersion": "bricklayer.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec});
+    serde_json::from_value(object).unwrap()
+}
+
+fn node(name: &str) -> GlusterNode {
+    object("GlusterNode", name, json!({"cluster": "c", "hostnames": {"manage": [name], "storage": [name]}}))
+}
+
+#[test]
+fn one_node_begins_the_pool_however_many_ask_at_once() {
+    let cluster: GlusterCluster = object("GlusterCluster", "c", json!({"transport": {"simulated": {}}}));
+    let nodes: Vec<Arc<GlusterNode>> = ["a", "b", "c"].map(node).into_iter().map(Arc::new).collect();
+    let mut index = Index::default();
+    index.set_topology(&[Arc::new(cluster)], &nodes, &[]);
+    assert_eq!(index.accept_node(&nodes[1]), Verdict::Founder);
+    assert_eq!(index.accept_node(&nodes[0]), Verdict::Accepted);
+    assert_eq!(index.accept_node(&nodes[2]), Verdict::Accepted);
+    assert_eq!(index.accept_node(&nodes[1]), Verdict::Founder, "asking again changes nothing");
+    let same = GlusterNode { metadata: node("other").metadata, ..node("a") };
+    let Verdict::Refused { reason, message } = index.accept_node(&same) else { panic!("taken twice") };
+    assert_eq!((reason, message.as_str()), ("HostnameInUse", "Hostname a already used by GlusterNode a"));
+}
+
+#[test]
+fn zones_keep_their_numbers() {
+    let mut index = Index::default();
+    let zoned = |name: &str, zone: Option<i32>, text: Option<&str>, number: Option<i32>| {
+        let mut node = node(name);
+        node.spec.zone = zone;
+        let status = node.status.get_or_insert_default();
+        (status.zone_name, status.zone) = (text.map(str::to_owned), number);
+        node
+    };
+    let known = [zoned("a", None, Some("east"), Some(4)), zoned("b", Some(1), None, Some(1))];
+    index.set_topology(&[], &known.map(Arc::new), &[]);
+    let mut number = |name: &str, text: Option<&str>| index.zone_of(&zoned(name, None, text, None));
+    assert_eq!(number("c", Some("east")), 4);
+    assert_eq!(number("d", Some("west")), 2, "the smallest that is free");
+    assert_eq!(number("e", Some("north")), 3);
+    assert_eq!(number("f", Some("west")), 2, "decided once");
+    assert_eq!(number("g", None), 1);
+    assert_eq!(index.zone_of(&zoned("h", Some(9), Some("east"), None)), 9, "the spec wins");
+}
+
+#[test]
+fn a_kubernetes_node_is_one_node_only() {
+    let cluster: GlusterCluster = object("GlusterCluster", "c", json!({"transport": {"simulated": {}}}));
+    let mut index = Index::default();
+    let on = |name: &str| {
+        let mut node = node(name);
+        node.spec.kubernetes_node = Some(crate::resources::KubernetesNode::default());
+        node.status.get_or_insert_default().kubernetes_node = Some("k1".into());
+        Arc::new(node)
+    };
+    index.set_topology(&[Arc::new(cluster)], &[on("a"), on("b")], &[]);
+    assert_eq!(index.accept_node(&on("a")), Verdict::Founder);
+    let Verdict::Refused { reason, message } = index.accept_node(&on("b")) else { panic!("taken twice") };
+    assert_eq!(reason, "SameMachine");
+    assert!(message.contains("k1 is GlusterNode a already"), "{message}");
+}
+
+#[test]
+fn a_gid_is_given_once_in_a_class() {
+    let cluster: GlusterCluster = object("GlusterCluster", "c", json!({"transport": {"simulated": {}}}));
+    let volume = |name: &str, class: &str, gid: i64| -> GlusterVolume {
+        let claim = json!({"namespace": "n", "name": name, "uid": name, "storageClass": class});
+        object("GlusterVolume", name, json!({"size": "1Gi", "gid": gid, "claimRef": claim}))
+    };
+    let mut index = Index::default();
+    index.set_topology(&[Arc::new(cluster)], &[Arc::new(node("a"))], &[]);
+    let mut first = volume("first", "class", 2000);
+    let placement = Placement { cluster: "c".into(), bricks: vec![] };
+    first.status.get_or_insert_default().placement = Some(placement);
+    index.see_volume("first", Some(&first));
+    let reason = |index: &Index, volume: &GlusterVolume| {
+        let refusals = index.place(volume, Timestamp::UNIX_EPOCH).unwrap_err();
+        refusals.first().map(|refusal| refusal.reason.clone()).unwrap()
+    };
+    assert_eq!(reason(&index, &volume("second", "class", 2000)), "GidInUse");
+    for other in
+        [volume("second", "class", 2001), volume("second", "other", 2000), volume("second", "class", 0)]
+    {
+        assert_ne!(reason(&index, &other), "GidInUse");
+    }
+    index.see_volume("first", None);
+    assert_ne!(reason(&index, &volume("second", "class", 2000)), "GidInUse");
+}
