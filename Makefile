@@ -6,8 +6,11 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 CARGO := cargo
 DATA ?= target/trial
 LAB ?= /tmp/bricklayer-lab
+CLUSTER ?= /tmp/bricklayer-cluster
+NODES ?= 0
 
-.PHONY: help build run test test-real check advisories generate bench bench-kubernetes lab-up lab-down
+.PHONY: help build run test test-real check advisories generate images bench bench-kubernetes lab-up lab-down \
+  cluster-up cluster-down
 
 help: ## Explain the commands (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +53,10 @@ generate: ## Write crds/ again from the code
 	$(CARGO) run --quiet --locked -- crds >target/crds.yaml
 	mv target/crds.yaml crds/bricklayer.yaml
 
+images: build ## Write container images to target/images, without docker (gluster-server: root, Debian)
+	images/operator target/images/bricklayer.tar target/release/bricklayer
+	images/gluster-server/build target/images/gluster-server.tar
+
 bench: ## Measure, and write docs/benchmarks.md and target/bench/
 	tests/bench/run
 
@@ -62,3 +69,11 @@ lab-up: ## Start a lab of real storage nodes in LAB (root)
 
 lab-down: ## End the lab in LAB and remove it
 	tests/lab/down $(LAB)
+
+cluster-up: ## Start a whole Kubernetes in CLUSTER, with NODES=3 real storage nodes too (root)
+	@tests/setup real
+	$(CARGO) build --locked
+	@tests/cluster/up $(CLUSTER) NODES=$(NODES)
+
+cluster-down: ## End the cluster in CLUSTER and remove it (root)
+	tests/cluster/down $(CLUSTER)
