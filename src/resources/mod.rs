@@ -21,13 +21,13 @@ pub use cluster::{
     KeySource, Limits, SecretKey, SimulatedTransport, SshTransport, TransportSpec,
 };
 pub use conditions::{
-    ACCEPTED, Condition, FAILED, PLACED, REACHABLE, READY, condition, condition_is, set_condition,
+    ACCEPTED, Condition, EXPANDED, FAILED, PLACED, REACHABLE, READY, condition, condition_is, set_condition,
 };
 pub use device::{DeviceCapacity, GlusterDevice, GlusterDeviceSpec, GlusterDeviceStatus};
 pub use node::{GlusterNode, GlusterNodeSpec, GlusterNodeStatus, Hostnames};
 pub use volume::{
     ClaimRef, Durability, DurabilityType, GlusterVolume, GlusterVolumeSpec, GlusterVolumeStatus, LastError,
-    MountInfo, Observed, OnRefusal, PlacedBrick, Placement, Refusal, Sizing,
+    MountInfo, Observed, OnRefusal, PlacedBrick, Placement, Rebalance, RebalancePhase, Refusal, Sizing,
 };
 
 use crate::units::Id;

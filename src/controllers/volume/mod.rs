@@ -12,6 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
+use serde_json::json;
 
 use super::{Context, PassError, adopt, release};
 use crate::resources::GlusterVolume;
@@ -35,6 +36,16 @@ pub async fn pass(volume: Arc<GlusterVolume>, context: Arc<Context>) -> Result<A
         Next::Make => {
             let outcome = perform::make(&context, &volume).await?;
             report(&context, &volume, Report::Made(outcome)).await
+        }
+        Next::Grow => {
+            let grown = perform::grow(&context, &volume).await?;
+            report(&context, &volume, Report::Grown(grown)).await
+        }
+        Next::Settle => report(&context, &volume, Report::Settled).await,
+        Next::Lower => lower(&context, &volume).await,
+        Next::Rebalance => {
+            let moved = perform::rebalance(&context, &volume).await?;
+            report(&context, &volume, Report::Moved(moved)).await
         }
         Next::Clear => {
             let cleared = perform::clear_retiring(&context, &volume).await?;
@@ -60,6 +71,16 @@ pub async fn pass(volume: Arc<GlusterVolume>, context: Arc<Context>) -> Result<A
     }
 }
 
+/// Lowers the wish to what the bricks give, if nobody has wished for something else meanwhile.
+async fn lower(context: &Context, volume: &GlusterVolume) -> Result<Action, PassError> {
+    let patch = json!({
+        "metadata": {"resourceVersion": volume.resource_version()},
+        "spec": {"size": decide::given(volume)},
+    });
+    context.store.merge::<GlusterVolume>(&volume.name_any(), &patch).await?;
+    Ok(Action::await_change())
+}
+
 /// Writes down what a pass has found, if it is news, and says when to look again.
 async fn report(context: &Context, volume: &GlusterVolume, news: Report) -> Result<Action, PassError> {
     let again = news.again(volume);
@@ -74,5 +95,7 @@ async fn report(context: &Context, volume: &GlusterVolume, news: Report) -> Resu
     }
 }
 
+/// The pause before a rebalance is looked at again that has no news.
+const MOVED_PAUSE: Duration = Duration::from_secs(5);
 /// The pause before a node that did not answer is asked again.
 const UNREACHED_PAUSE: Duration = Duration::from_secs(5);
