@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Brick, Inventory, Request};
 use crate::units::Bytes;
 
-/// What is wrong with a placement; empty when nothing is.
+/// What is wrong with a placement; empty when nothing is. When a volume grows, the bricks are those of its
+/// new sets.
 pub fn check(inventory: &Inventory, request: &Request, bricks: &[Brick]) -> Vec<String> {
     let mut wrong = vec![];
     let mut sets: BTreeMap<usize, Vec<&Brick>> = BTreeMap::new();
@@ -21,6 +22,10 @@ pub fn check(inventory: &Inventory, request: &Request, bricks: &[Brick]) -> Vec<
             wrong.push(format!("set {set} has two bricks on one node"));
         }
     }
+    let expected: Vec<usize> = (request.held..request.held + sets.len()).collect();
+    if !sets.keys().eq(&expected) || !bricks.is_sorted_by_key(|brick| (brick.set, brick.position)) {
+        wrong.push(format!("the sets do not follow the {} that are there in order", request.held));
+    }
     let sizes: BTreeSet<_> = bricks.iter().map(|brick| brick.size).collect();
     if sizes.len() > 1 {
         wrong.push("the bricks differ in size".into());
@@ -30,8 +35,9 @@ pub fn check(inventory: &Inventory, request: &Request, bricks: &[Brick]) -> Vec<
     {
         wrong.push(format!("bricks of {size} are not what {} sets ask for", sets.len()));
     }
-    if bricks.is_empty() || bricks.len() > request.max_bricks {
-        wrong.push(format!("{} bricks are not between 1 and {}", bricks.len(), request.max_bricks));
+    let all = bricks.len() + request.held * request.set_size;
+    if bricks.is_empty() || all > request.max_bricks {
+        wrong.push(format!("{all} bricks are not between 1 and {}", request.max_bricks));
     }
     let mut needs: BTreeMap<_, (Bytes, Bytes)> = BTreeMap::new();
     for brick in bricks {

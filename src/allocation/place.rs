@@ -48,7 +48,8 @@ impl Open {
 }
 
 /// Finds places for all bricks of a request, or says why there are none. The same inventory,
-/// request and seed give the same answer; the seed only breaks ties between equal nodes.
+/// request and seed give the same answer; the seed only breaks ties between equal nodes. When a volume
+/// grows, only its new sets are placed: sets know nothing of each other, so they may share nodes.
 pub fn place(inventory: &Inventory, request: &Request, seed: u64) -> Result<Vec<Brick>, Refused> {
     let mut tried = None;
     for sets in 1..=request.max_sets() {
@@ -93,6 +94,7 @@ fn place_sets(
                 return None;
             }
             *free = free.minus(need);
+            let set = request.held + set;
             bricks.push(Brick { device: *device, node: node.node, size, pool, metadata, set, position });
         }
     }
@@ -133,7 +135,8 @@ fn refusal(inventory: &Inventory, request: &Request, tried: Option<Bytes>) -> Re
     let Some(size) = tried else {
         return Refused::NoShape {
             size: request.size,
-            max_bricks: request.max_bricks,
+            max_bricks: request.max_sets() * request.set_size,
+            held: request.held * request.set_size,
             brick_max: request.brick_max,
             brick_min: request.brick_min,
         };

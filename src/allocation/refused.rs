@@ -11,8 +11,10 @@ pub enum Refused {
     NoShape {
         /// The size asked for.
         size: Bytes,
-        /// The most bricks allowed.
+        /// The most bricks that may be placed.
         max_bricks: usize,
+        /// How many bricks the volume has already.
+        held: usize,
         /// The largest brick allowed.
         brick_max: Bytes,
         /// The smallest brick allowed.
@@ -66,11 +68,15 @@ const NAMED: usize = 12;
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoShape { size, max_bricks, brick_max, brick_min } => write!(
-                f,
-                "{size} cannot be cut into at most {max_bricks} bricks of {brick_min} to {brick_max}: \
-                 ask for another size or raise the cluster's limits"
-            ),
+            Self::NoShape { size, max_bricks, held, brick_max, brick_min } => {
+                let beside =
+                    if *held > 0 { format!(" besides the {held} that are there") } else { String::new() };
+                write!(
+                    f,
+                    "{size} cannot be cut into at most {max_bricks} bricks of {brick_min} to {brick_max}{beside}: \
+                     ask for another size or raise the cluster's limits"
+                )
+            }
             Self::NoRoom { needed, with_room, brick, need, excluded } => {
                 write!(
                     f,

@@ -31,8 +31,10 @@ pub struct Request {
     pub brick_min: Bytes,
     /// The largest brick that the cluster allows.
     pub brick_max: Bytes,
-    /// How many bricks the volume may have.
+    /// How many bricks the volume may have, those that it has already included.
     pub max_bricks: usize,
+    /// How many sets it has already: when a volume grows, what is placed comes beside them.
+    pub held: usize,
     /// How much larger than the brick its thin pool is; at least 1.
     pub snapshot_factor: f64,
     /// Devices that are left out.
@@ -54,9 +56,15 @@ impl Request {
         (size >= smallest && size <= self.brick_max).then_some(size)
     }
 
-    /// The most sets that the volume may have.
+    /// The most sets that may be placed.
     pub fn max_sets(&self) -> usize {
-        self.max_bricks / self.set_size.max(1)
+        (self.max_bricks / self.set_size.max(1)).saturating_sub(self.held)
+    }
+
+    /// Whether so many sets, of which the smallest has bricks of that size, give the size asked for. A small
+    /// claim is given a whole brick, so that it can grow for a while without another one.
+    pub fn is_met_by(&self, sets: usize, smallest: Bytes) -> bool {
+        self.sizing == Sizing::Usable && self.brick_size(sets).is_some_and(|needed| needed <= smallest)
     }
 }
 
@@ -122,6 +130,7 @@ mod tests {
             brick_min: Bytes::from_gib(1),
             brick_max: Bytes::from_gib(4),
             max_bricks: 32,
+            held: 0,
             snapshot_factor: 1.0,
             avoid: BTreeSet::new(),
         };
@@ -129,5 +138,24 @@ mod tests {
         assert_eq!(request.brick_size(4), Some(Bytes(GIB * 5 / 2)));
         assert_eq!(request.brick_size(11), None);
         assert_eq!(request.brick_size(0), None);
+    }
+
+    #[test]
+    fn a_small_claim_grows_into_its_brick() {
+        let request = |size| Request {
+            cluster: Id::from_uid("c"),
+            size,
+            sizing: Sizing::Usable,
+            set_size: 3,
+            brick_min: Bytes::from_gib(1),
+            brick_max: Bytes::from_gib(4),
+            max_bricks: 32,
+            held: 0,
+            snapshot_factor: 1.0,
+            avoid: BTreeSet::new(),
+        };
+        assert!(request(Bytes(500 * MIB)).is_met_by(1, Bytes(GIB)));
+        assert!(!request(Bytes(GIB)).is_met_by(1, Bytes(GIB)), "the file system takes its share");
+        assert!(!Request { sizing: Sizing::Bricks, ..request(Bytes(GIB)) }.is_met_by(1, Bytes(GIB)));
     }
 }

@@ -1,14 +1,15 @@
 //! Asking for volumes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::{AskError, Decision, Intent, metadata};
-use crate::resources::{GlusterVolume, GlusterVolumeSpec, OnRefusal, PLACED, condition};
+use super::{AskError, DECISION_TIMEOUT, Decision, Intent, WRITE_TRIES, metadata};
+use crate::resources::{EXPANDED, GlusterVolume, GlusterVolumeSpec, OnRefusal, PLACED, condition};
 use crate::store::StoreError;
-use crate::units::Id;
+use crate::units::{Bytes, Id};
 
 /// A volume that somebody asks for.
 #[derive(Clone, Debug)]
@@ -67,6 +68,177 @@ pub async fn ensure(
 /// the nodes.
 pub async fn delete(intent: &Intent, object_name: &str, uid: Option<String>) -> Result<bool, AskError> {
     Ok(intent.store.delete::<GlusterVolume>(object_name, uid).await?)
+}
+
+/// The annotation with the expansions that clients asked for and may ask about: `<id>=<size in bytes>`,
+/// separated by commas, the newest last.
+pub const EXPANSIONS: &str = "bricklayer.dev/expansions";
+
+/// How many expansions of a volume can be asked about.
+const REMEMBERED: usize = 8;
+
+/// Wishes for a size, unless the volume is wanted that large already: asking twice is asking once. Gives
+/// back the volume as it is stored. How far it is, its status tells: `status.size` and the condition
+/// Expanded.
+pub async fn expand(
+    intent: &Intent,
+    object_name: &str,
+    uid: Option<&str>,
+    size: Bytes,
+) -> Result<GlusterVolume, AskError> {
+    grow(intent, object_name, uid, |volume| {
+        let wanted = volume.spec.size < size;
+        if wanted {
+            volume.spec.size = size;
+        }
+        wanted
+    })
+    .await
+}
+
+/// Asks for a volume to become larger by so much than it is wanted now, and waits for the leader to find
+/// places for the bricks. A refused ask is taken back at once. `id` names the ask: [`expansion`] tells what
+/// became of it. While an earlier expansion goes on, the ask is accepted and placed after it.
+pub async fn expand_by(
+    intent: &Intent,
+    object_name: &str,
+    uid: Option<&str>,
+    by: Bytes,
+    id: Id,
+) -> Result<Decision<GlusterVolume>, AskError> {
+    let volume = grow(intent, object_name, uid, |volume| {
+        let mut asked = expansions(volume);
+        if asked.iter().any(|(known, _)| *known == id) {
+            return false;
+        }
+        volume.spec.size = volume.spec.size.plus(by);
+        asked.push((id, volume.spec.size));
+        let first = asked.len().saturating_sub(REMEMBERED);
+        let kept: Vec<String> = asked[first..].iter().map(|(id, size)| format!("{id}={}", size.0)).collect();
+        volume.annotations_mut().insert(EXPANSIONS.into(), kept.join(","));
+        true
+    })
+    .await?;
+    let (wished, uid) = (volume.metadata.generation.unwrap_or_default(), volume.uid());
+    let seen = intent
+        .volumes
+        .wait(object_name, DECISION_TIMEOUT, |seen| {
+            let seen = seen.filter(|seen| seen.metadata.uid == uid);
+            // One that is deleted meanwhile is not placed any more.
+            let Some(seen) = seen else { return Some((true, Arc::new(volume.clone()))) };
+            let decided = growth_decided(seen, volume.spec.size, wished);
+            decided.map(|accepted| (accepted, Arc::new(seen.clone())))
+        })
+        .await;
+    match seen {
+        Some((true, seen)) => Ok(Decision::Accepted(seen)),
+        Some((false, seen)) => {
+            withdraw(intent, object_name, uid.as_deref(), volume.spec.size).await?;
+            Ok(Decision::Refused(seen))
+        }
+        None => {
+            if withdraw(intent, object_name, uid.as_deref(), volume.spec.size).await? {
+                return Err(AskError::Undecided);
+            }
+            Ok(Decision::Accepted(Arc::new(volume)))
+        }
+    }
+}
+
+/// Whether the leader has found places for a volume to grow to a size (`Some(true)`), refused
+/// (`Some(false)`), or not decided yet. `wished` is the generation of the wish.
+fn growth_decided(volume: &GlusterVolume, size: Bytes, wished: i64) -> Option<bool> {
+    if volume.metadata.deletion_timestamp.is_some() || placed_size(volume) >= size {
+        return Some(true);
+    }
+    let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
+    if placement.is_some_and(|placement| placement.adding().next().is_some()) {
+        return Some(true);
+    }
+    let expanded = condition(volume.conditions(), EXPANDED)?;
+    let refused = expanded.status == "False" && matches!(expanded.reason.as_str(), "Refused" | "Failed");
+    (expanded.observed_generation >= wished && refused).then_some(false)
+}
+
+/// The size that the bricks of a volume give once all of them serve it.
+fn placed_size(volume: &GlusterVolume) -> Bytes {
+    let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
+    placement.and_then(|placement| placement.size).or_else(|| volume.size()).unwrap_or_default()
+}
+
+/// Takes a wish for a size back, unless it has found its places meanwhile: then it is false.
+async fn withdraw(
+    intent: &Intent,
+    object_name: &str,
+    uid: Option<&str>,
+    size: Bytes,
+) -> Result<bool, AskError> {
+    let volume = grow(intent, object_name, uid, |volume| {
+        let placed = placed_size(volume);
+        let undone = volume.spec.size >= size && placed < size && placed > Bytes(0);
+        if undone {
+            volume.spec.size = placed;
+        }
+        undone
+    })
+    .await?;
+    Ok(volume.spec.size < size)
+}
+
+/// What became of an expansion that was asked for under an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expansion {
+    /// It goes on.
+    Running,
+    /// Clients have the space.
+    Done,
+    /// It was taken back. The text says why.
+    Failed(String),
+}
+
+/// What became of an expansion; nothing when the volume knows of none with that id.
+pub fn expansion(volume: &GlusterVolume, id: Id) -> Option<Expansion> {
+    let (_, size) = expansions(volume).into_iter().find(|(known, _)| *known == id)?;
+    if volume.size().is_some_and(|has| has >= size) {
+        return Some(Expansion::Done);
+    }
+    if volume.spec.size >= size {
+        return Some(Expansion::Running);
+    }
+    let why = condition(volume.conditions(), EXPANDED).map(|expanded| expanded.message.clone());
+    Some(Expansion::Failed(why.unwrap_or_else(|| "it was taken back".into())))
+}
+
+fn expansions(volume: &GlusterVolume) -> Vec<(Id, Bytes)> {
+    let text = volume.annotations().get(EXPANSIONS).map_or("", String::as_str);
+    let one = |part: &str| {
+        let (id, size) = part.split_once('=')?;
+        Some((id.parse().ok()?, Bytes(size.parse().ok()?)))
+    };
+    text.split(',').filter_map(one).collect()
+}
+
+/// Reads a volume, changes it and writes it if that is needed, again when somebody else wrote it
+/// meanwhile.
+async fn grow(
+    intent: &Intent,
+    object_name: &str,
+    uid: Option<&str>,
+    change: impl Fn(&mut GlusterVolume) -> bool,
+) -> Result<GlusterVolume, AskError> {
+    for _ in 0..WRITE_TRIES {
+        let found = intent.store.get::<GlusterVolume>(object_name).await?;
+        let same = found.filter(|found| uid.is_none() || found.metadata.uid.as_deref() == uid);
+        let mut volume = same.ok_or_else(|| StoreError::NotFound(object_name.to_owned()))?;
+        if !change(&mut volume) {
+            return Ok(volume);
+        }
+        match intent.store.replace(&volume).await {
+            Err(StoreError::Conflict(_)) => {}
+            done => return Ok(done?),
+        }
+    }
+    Err(StoreError::Conflict(object_name.to_owned()).into())
 }
 
 /// Takes the asker's finalizer away, so that a volume that is to be deleted can go.

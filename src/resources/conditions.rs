@@ -16,6 +16,9 @@ pub const DEGRADED: &str = "Degraded";
 pub const LOCATED: &str = "Located";
 /// A node answers commands.
 pub const REACHABLE: &str = "Reachable";
+/// A volume has the size that is wanted; absent before its first expansion. False with the reason Refused
+/// (there is no room), Adding (bricks are being added) or Failed (they could not be).
+pub const EXPANDED: &str = "Expanded";
 /// An ask that was to be forgotten when it fails has failed for good; nothing of it is left.
 pub const FAILED: &str = "Failed";
 

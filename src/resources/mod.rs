@@ -22,14 +22,14 @@ pub use cluster::{
     TransportSpec,
 };
 pub use conditions::{
-    ACCEPTED, Condition, DEGRADED, FAILED, LOCATED, PLACED, REACHABLE, READY, condition, condition_is,
-    set_condition,
+    ACCEPTED, Condition, DEGRADED, EXPANDED, FAILED, LOCATED, PLACED, REACHABLE, READY, condition,
+    condition_is, set_condition,
 };
 pub use device::{DeviceCapacity, GlusterDevice, GlusterDeviceSpec, GlusterDeviceStatus};
 pub use node::{GlusterNode, GlusterNodeSpec, GlusterNodeStatus, Hostnames, KubernetesNode};
 pub use volume::{
     ClaimRef, Durability, DurabilityType, GlusterVolume, GlusterVolumeSpec, GlusterVolumeStatus, LastError,
-    MountInfo, Observed, OnRefusal, PlacedBrick, Placement, Refusal, Sizing,
+    MountInfo, Observed, OnRefusal, PlacedBrick, Placement, Rebalance, RebalancePhase, Refusal, Sizing,
 };
 
 use crate::units::Id;

@@ -36,7 +36,12 @@ use crate::units::{Bytes, Id};
     printcolumn(name = "Cluster", type_ = "string", json_path = ".status.placement.cluster", priority = 1),
     printcolumn(name = "Claim", type_ = "string", json_path = ".spec.claimRef.name", priority = 1),
     printcolumn(name = "Transport", type_ = "string", json_path = ".status.transport", priority = 1),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new(
+        "!has(self.status) || !has(self.status.size) || quantity(self.spec.size).compareTo(quantity(self.status.size)) >= 0"
+    )
+    .message("the size cannot be less than what the volume has already (status.size): volumes do not shrink")
+    .field_path(".spec.size")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.name) == has(oldSelf.name)").message("the name cannot be added or taken away later"))]
@@ -47,9 +52,9 @@ pub struct GlusterVolumeSpec {
     #[schemars(length(min = 1, max = 200), regex(pattern = "^[a-zA-Z0-9_][a-zA-Z0-9_-]*$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("the name cannot change"))]
     pub name: Option<String>,
-    /// The size, such as 10Gi.
+    /// The size, such as 10Gi. It may grow: bricks are added then. It cannot go under what the volume has
+    /// already, status.size; a larger size that has not been done yet may be taken back.
     #[x_kube(validation = Rule::new("quantity(self).compareTo(quantity('1')) >= 0").message("a volume has at least one byte"))]
-    #[x_kube(validation = Rule::new("quantity(self).compareTo(quantity(oldSelf)) == 0").message("the size cannot change yet"))]
     pub size: Bytes,
     /// What the size means: what a client can use, or the plain sum of the bricks (Heketi's way).
     #[serde(default)]
@@ -185,8 +190,9 @@ pub struct GlusterVolumeStatus {
     pub phase: Option<String>,
     /// The generation of the spec that was looked at.
     pub observed_generation: i64,
-    /// Placed (bricks have their places), Ready (clients can mount it) and Degraded (some of its
-    /// bricks are away; absent as long as none ever was).
+    /// Placed (bricks have their places), Ready (clients can mount it), Degraded (some of its bricks
+    /// are away; absent as long as none ever was), and after the first expansion Expanded (it has the
+    /// size that is wanted).
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// Why it has no place, cluster by cluster; empty once it has one.
@@ -203,6 +209,16 @@ pub struct GlusterVolumeStatus {
     /// Where the bricks are. Written before the first command runs, and never edited by anybody else.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
+    /// What the volume has, in the unit of spec.size: set when clients can mount it, raised when an
+    /// expansion is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<Bytes>,
+    /// How many times the expansion that is wanted now was begun.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub expansion_attempts: u32,
+    /// How the data moves to the bricks of the last expansion; absent before the first one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rebalance: Option<Rebalance>,
     /// What was last seen on the nodes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed: Option<Observed>,
@@ -220,7 +236,11 @@ pub struct GlusterVolumeStatus {
 pub struct Placement {
     /// The name of the GlusterCluster.
     pub cluster: String,
-    /// The bricks, in the order in which GlusterFS is given them: set after set.
+    /// The size of the volume once all these bricks serve it, in the unit of spec.size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Bytes>,
+    /// The bricks, in the order in which GlusterFS is given them: set after set. Those of an expansion come
+    /// after the ones that were there before.
     #[schemars(length(max = 1024))]
     pub bricks: Vec<PlacedBrick>,
 }
@@ -249,15 +269,81 @@ pub struct PlacedBrick {
     pub set: u32,
     /// Its position in the set, from 0.
     pub position: u32,
+    /// Whether the brick belongs to an expansion that is not done: it may exist or not, and GlusterFS may
+    /// have added it to the volume or not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adding: bool,
     /// Whether the brick is on its way out: it keeps its space until it was seen to be gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retiring: bool,
 }
 
+/// How the data of a volume moves to the bricks of its last expansion.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rebalance {
+    /// How far it has come.
+    pub phase: RebalancePhase,
+    /// How many files were moved.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub files: u64,
+    /// How much data was moved.
+    #[serde(default)]
+    pub moved: Bytes,
+    /// How many files could not be moved.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub failures: u64,
+    /// How many files were left where they are.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub skipped: u64,
+    /// How many times it was begun.
+    #[serde(default)]
+    pub attempts: u32,
+    /// When the phase last changed.
+    #[serde(default)]
+    pub since: String,
+    /// When there was last news of it.
+    #[serde(default)]
+    pub seen: String,
+    /// Why it is not going on.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 8192))]
+    pub message: String,
+}
+
+/// How far a rebalance has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RebalancePhase {
+    /// It is to be started.
+    #[default]
+    Pending,
+    /// Files are moved.
+    Running,
+    /// All is where it belongs, but for what was skipped or failed.
+    Completed,
+    /// It ended before all was done, and is started again.
+    Failed,
+    /// Somebody has stopped it by hand: it is left alone until the next expansion.
+    Stopped,
+}
+
 impl Placement {
     /// The bricks that serve the volume, in GlusterFS order.
     pub fn active(&self) -> impl Iterator<Item = &PlacedBrick> {
-        self.bricks.iter().filter(|brick| !brick.retiring)
+        self.bricks.iter().filter(|brick| !brick.retiring && !brick.adding)
+    }
+
+    /// The bricks of an expansion that is not done, in GlusterFS order. They come after the active ones.
+    pub fn adding(&self) -> impl Iterator<Item = &PlacedBrick> {
+        self.bricks.iter().filter(|brick| !brick.retiring && brick.adding)
+    }
+
+    /// The bricks as GlusterFS has them once an expansion is done.
+    pub fn wanted(&self) -> impl Iterator<Item = &PlacedBrick> {
+        self.active().chain(self.adding())
     }
 
     /// The bricks on their way out.
@@ -304,6 +390,11 @@ impl GlusterVolume {
         self.spec.name.clone().unwrap_or_else(|| format!("vol_{}", super::id_of(self)))
     }
 
+    /// What it has in the unit of spec.size; nothing before clients could mount it.
+    pub fn size(&self) -> Option<Bytes> {
+        self.status.as_ref()?.size
+    }
+
     /// Conditions, none before the first visit.
     pub fn conditions(&self) -> &[Condition] {
         self.status.as_ref().map_or(&[], |status| &status.conditions)
@@ -345,6 +436,11 @@ pub struct LastError {
     pub exit_code: Option<i32>,
     /// What it wrote to its error stream, or why no answer came.
     pub stderr: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 fn one() -> f64 {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a case fails by panicking")]
 
 mod boundaries;
+mod expansion;
 mod lost_nodes;
 mod races;
 mod refusals;

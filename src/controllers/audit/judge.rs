@@ -121,11 +121,11 @@ fn bricks(volume: &GlusterVolume) -> impl Iterator<Item = &PlacedBrick> {
     placement.into_iter().flat_map(|placement| &placement.bricks)
 }
 
-/// Whether a volume should be complete on the nodes: ready, with nothing on its way out.
+/// Whether a volume should be complete on the nodes: ready, with nothing on its way in or out.
 fn settled(volume: &GlusterVolume) -> bool {
     volume.metadata.deletion_timestamp.is_none()
         && condition_is(volume.conditions(), READY)
-        && bricks(volume).all(|brick| !brick.retiring)
+        && bricks(volume).all(|brick| !brick.retiring && !brick.adding)
 }
 
 fn judge_volume(volume: &GlusterVolume, by_node: &HashMap<Id, Looked<'_>>, judged: &mut Judged) {

@@ -45,10 +45,11 @@ fn world() -> World {
         pool_metadata: Bytes(8 << 20),
         set: 0,
         position: 0,
+        adding: false,
         retiring: false,
     };
     let address = brick.address();
-    let placement = Some(Placement { cluster: "c".into(), bricks: vec![brick] });
+    let placement = Some(Placement { cluster: "c".into(), size: None, bricks: vec![brick] });
     let mut status = GlusterVolumeStatus { placement, ..GlusterVolumeStatus::default() };
     set_condition(&mut status.conditions, now, 1, (READY, "True", "Started"), "");
     volume.status = Some(status);

@@ -184,6 +184,35 @@ impl Index {
         Err(refusals)
     }
 
+    /// Finds places for what a volume is to grow by, in the cluster that it is in, or says why there are none.
+    /// What it has stays where it is; what is placed comes after it, as bricks that are to be added.
+    pub fn grow(&self, volume: &GlusterVolume) -> Result<Placement, Refusal> {
+        let status = volume.status.as_ref();
+        let old = status.and_then(|status| status.placement.clone()).unwrap_or_default();
+        let Some(cluster) = self.clusters.values().find(|cluster| cluster.name == old.cluster) else {
+            let message = format!("there is no GlusterCluster {:?} any more", old.cluster);
+            return Err(Refusal { reason: "UnknownCluster".into(), message, ..Refusal::default() });
+        };
+        let has = old.size.or_else(|| volume.size()).unwrap_or(volume.spec.size);
+        let held = old.wanted().count() / volume.spec.durability.set_size();
+        let smallest = old.wanted().map(|brick| brick.size).min().unwrap_or_default();
+        let wish = allocation::Request { held, ..request(cluster, volume) };
+        let size = Some(wish.size);
+        if wish.is_met_by(held, smallest) {
+            return Ok(Placement { size, ..old });
+        }
+        let wish = allocation::Request { size: wish.size.minus(has), ..wish };
+        let placed = self.placed_bricks(cluster, volume, &wish).map_err(|(reason, message)| Refusal {
+            cluster: Some(cluster.id),
+            reason: reason.into(),
+            message: format!("cluster {}: {message}", cluster.name),
+            ..Refusal::default()
+        })?;
+        let added = placed.into_iter().map(|brick| PlacedBrick { adding: true, ..brick });
+        let bricks = old.wanted().cloned().chain(added).chain(old.retiring().cloned()).collect();
+        Ok(Placement { cluster: old.cluster.clone(), size, bricks })
+    }
+
     /// Checks that no other node has one of the names.
     pub fn accept_node(&mut self, node: &GlusterNode) -> Verdict {
         let id = id_of(node);
@@ -383,36 +412,30 @@ impl Index {
         if self.inventory.members(cluster.id).next().is_none() {
             return Err(("NoNodes", "has no nodes".into()));
         }
+        let placed = self.placed_bricks(cluster, volume, &request(cluster, volume))?;
         let status = volume.status.as_ref();
-        let attempt = status.map_or(0, |status| status.attempt) + 1;
-        let request = allocation::Request {
-            cluster: cluster.id,
-            size: volume.spec.size,
-            sizing: match volume.spec.sizing {
-                Sizing::Usable => allocation::Sizing::Usable,
-                Sizing::Bricks => allocation::Sizing::Bricks,
-            },
-            set_size: volume.spec.durability.set_size(),
-            brick_min: cluster.limits.brick_min,
-            brick_max: cluster.limits.brick_max,
-            max_bricks: cluster.limits.bricks_per_volume as usize,
-            snapshot_factor: volume.spec.snapshot_factor,
-            avoid: status.map(|status| BTreeSet::from_iter(status.avoid.iter().copied())).unwrap_or_default(),
-        };
-        let id = id_of(volume);
+        let retiring =
+            status.and_then(|status| status.placement.as_ref()).into_iter().flat_map(Placement::retiring);
+        let bricks = placed.into_iter().chain(retiring.cloned()).collect();
+        let placement = Placement { cluster: cluster.name.clone(), size: Some(volume.spec.size), bricks };
+        Ok(Placed { placement, transport: cluster.transport.clone() })
+    }
+
+    fn placed_bricks(
+        &self,
+        cluster: &Cluster,
+        volume: &GlusterVolume,
+        request: &allocation::Request,
+    ) -> Result<Vec<PlacedBrick>, (&'static str, String)> {
+        let (id, attempt) = (id_of(volume), attempt_of(volume) + 1);
         let seed = u64::from_str_radix(&id.to_string()[..16], 16).unwrap_or_default();
-        let placed = allocation::place(&self.inventory, &request, seed);
+        let placed = allocation::place(&self.inventory, request, seed);
         let any_open = self.inventory.any_open(cluster.id);
         let placed = placed.map_err(|refused| match (&refused, any_open) {
             (Refused::NoRoom { .. }, false) => ("NoOnlineDevices", refused.to_string()),
             _ => ("NoSpace", refused.to_string()),
         })?;
-        let retiring =
-            status.and_then(|status| status.placement.as_ref()).into_iter().flat_map(Placement::retiring);
-        let bricks =
-            placed.iter().map(|brick| self.placed_brick(id, attempt, brick)).chain(retiring.cloned());
-        let placement = Placement { cluster: cluster.name.clone(), bricks: bricks.collect() };
-        Ok(Placed { placement, transport: cluster.transport.clone() })
+        Ok(placed.iter().map(|brick| self.placed_brick(id, attempt, brick)).collect())
     }
 
     fn placed_brick(&self, volume: Id, attempt: u32, brick: &allocation::Brick) -> PlacedBrick {
@@ -428,6 +451,7 @@ impl Index {
             pool_metadata: brick.metadata,
             set: u32::try_from(brick.set).unwrap_or(u32::MAX),
             position: u32::try_from(brick.position).unwrap_or(u32::MAX),
+            adding: false,
             retiring: false,
         }
     }
@@ -475,6 +499,26 @@ fn gid_of(volume: &GlusterVolume) -> Option<(String, i64)> {
 fn kubernetes_node(node: &GlusterNode) -> Option<&str> {
     node.spec.kubernetes_node.as_ref()?;
     node.status.as_ref()?.kubernetes_node.as_deref()
+}
+
+/// The whole volume as a request to the allocator.
+fn request(cluster: &Cluster, volume: &GlusterVolume) -> allocation::Request {
+    let status = volume.status.as_ref();
+    allocation::Request {
+        cluster: cluster.id,
+        size: volume.spec.size,
+        sizing: match volume.spec.sizing {
+            Sizing::Usable => allocation::Sizing::Usable,
+            Sizing::Bricks => allocation::Sizing::Bricks,
+        },
+        set_size: volume.spec.durability.set_size(),
+        brick_min: cluster.limits.brick_min,
+        brick_max: cluster.limits.brick_max,
+        max_bricks: cluster.limits.bricks_per_volume as usize,
+        held: 0,
+        snapshot_factor: volume.spec.snapshot_factor,
+        avoid: status.map(|status| BTreeSet::from_iter(status.avoid.iter().copied())).unwrap_or_default(),
+    }
 }
 
 fn attempt_of(volume: &GlusterVolume) -> u32 {

@@ -75,7 +75,7 @@ fn a_gid_is_given_once_in_a_class() {
     let mut index = Index::default();
     index.set_topology(&[Arc::new(cluster)], &[Arc::new(node("a"))], &[]);
     let mut first = volume("first", "class", 2000);
-    let placement = Placement { cluster: "c".into(), bricks: vec![] };
+    let placement = Placement { cluster: "c".into(), ..Placement::default() };
     first.status.get_or_insert_default().placement = Some(placement);
     index.see_volume("first", Some(&first));
     let reason = |index: &Index, volume: &GlusterVolume| {

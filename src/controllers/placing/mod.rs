@@ -13,8 +13,8 @@ use kube::{Resource, ResourceExt};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::resources::{
-    ACCEPTED, FAILED, GlusterDevice, GlusterNode, GlusterVolume, LOCATED, OnRefusal, PLACED, READY, Refusal,
-    id_of, set_condition,
+    ACCEPTED, EXPANDED, FAILED, GlusterDevice, GlusterNode, GlusterVolume, LOCATED, OnRefusal, PLACED,
+    Placement, READY, Refusal, condition, condition_is, id_of, set_condition,
 };
 use crate::store::{Caches, Changes, Kind, Store, StoreError, Told};
 use index::{Index, Placed, Verdict};
@@ -133,8 +133,11 @@ impl Work {
                 let _ = answer.send(Err(StoreError::Conflict(volume.name_any())));
             }
             Request::Volume(volume, answer) => {
-                let verdict = self.index.place(&volume, now);
-                let decided = volume_decided(&volume, verdict, now);
+                let decided = if condition_is(volume.conditions(), READY) {
+                    growth_decided(&volume, self.index.grow(&volume), now)
+                } else {
+                    volume_decided(&volume, self.index.place(&volume, now), now)
+                };
                 self.index.assume(&decided);
                 let is_news = decided.status != volume.status;
                 self.write(volume, decided, is_news, answer, true).await;
@@ -246,6 +249,47 @@ fn volume_decided(
             }
         }
     }
+    decided
+}
+
+/// What becomes of a volume that is to grow: its new bricks have their places, or it stays as it is.
+fn growth_decided(
+    volume: &GlusterVolume,
+    verdict: Result<Placement, Refusal>,
+    now: jiff::Timestamp,
+) -> GlusterVolume {
+    let mut decided = volume.clone();
+    decided.metadata.managed_fields = None;
+    let generation = volume.metadata.generation.unwrap_or_default();
+    let size = volume.spec.size;
+    let status = decided.status.get_or_insert_default();
+    status.observed_generation = generation;
+    let last = condition(&status.conditions, EXPANDED);
+    if last.is_none_or(|last| last.observed_generation != generation) {
+        status.expansion_attempts = 0;
+    }
+    let (reason, text) = match verdict {
+        Ok(placement) => {
+            let text = format!("{} bricks are being added for {size}", placement.adding().count());
+            status.attempt += 1;
+            status.expansion_attempts += 1;
+            status.refusals.clear();
+            status.placement = Some(placement);
+            ("Adding", text)
+        }
+        Err(refusal) => {
+            let mut text = format!("there is no room to grow to {size}: {}", refusal.message);
+            if let Some(error) = status.last_error.as_ref().filter(|_| status.expansion_attempts > 0) {
+                let tries = status.expansion_attempts;
+                text = format!("{text}\nit was begun {tries} times before; the last error: {}", error.stderr);
+            }
+            status.refusals = vec![refusal];
+            // Leaving devices out has not helped: the next try looks at all of them again.
+            status.avoid.clear();
+            ("Refused", text)
+        }
+    };
+    set_condition(&mut status.conditions, now, generation, (EXPANDED, "False", reason), text);
     decided
 }
 

@@ -5,8 +5,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::resources::{
-    FAILED, FINALIZER, GlusterVolume, ID_LABEL, OnRefusal, PLACED, READY, condition, condition_is,
+    EXPANDED, FAILED, FINALIZER, GlusterVolume, ID_LABEL, OnRefusal, PLACED, READY, Rebalance,
+    RebalancePhase, condition, condition_is,
 };
+use crate::units::Bytes;
 
 /// How long what has failed can still be read.
 const KEPT: SignedDuration = SignedDuration::from_hours(24);
@@ -14,6 +16,8 @@ const KEPT: SignedDuration = SignedDuration::from_hours(24);
 const REFUSED_KEPT: SignedDuration = SignedDuration::from_secs(60);
 /// The pause before a refused volume is tried again when nothing else wakes it.
 pub const REFUSED_PAUSE: Duration = Duration::from_secs(15);
+/// The shortest and the longest pause between two looks at a rebalance.
+const LOOK_SECONDS: (i64, i64) = (1, 60);
 const REFUSED_AGAIN: SignedDuration = SignedDuration::from_secs(14);
 
 /// What to do next about a volume.
@@ -25,6 +29,14 @@ pub enum Next {
     Place,
     /// Make bricks and volume as placed, from whatever is there.
     Make,
+    /// Make the bricks of an expansion and add them to the volume.
+    Grow,
+    /// Write down that the volume has the size that is wanted of it, as far as its bricks give that.
+    Settle,
+    /// Take an expansion back that was refused and is to be forgotten: the wish is what is there.
+    Lower,
+    /// Begin the rebalance after an expansion, or look how far it is.
+    Rebalance,
     /// Remove the bricks on their way out.
     Clear,
     /// Remove the volume and all its bricks.
@@ -44,6 +56,7 @@ pub fn decide(volume: &GlusterVolume, tried: Option<Timestamp>, now: Timestamp) 
     let forget = volume.spec.on_refusal == OnRefusal::Forget;
     let bricks = placement.map_or(0, |placement| placement.bricks.len());
     let active = placement.map_or(0, |placement| placement.active().count());
+    let tried_just_now = tried.is_some_and(|tried| now.duration_since(tried) < REFUSED_AGAIN);
     if volume.metadata.deletion_timestamp.is_some() {
         if is_held(volume) {
             return Next::Wait(None);
@@ -61,8 +74,6 @@ pub fn decide(volume: &GlusterVolume, tried: Option<Timestamp>, now: Timestamp) 
     }
     let refused = condition(conditions, PLACED).filter(|placed| placed.status == "False");
     if active == 0 {
-        let tried = tried.map(|tried| now.duration_since(tried));
-        let tried_just_now = tried.is_some_and(|age| age < REFUSED_AGAIN);
         return match refused {
             // What earlier tries have left holds space that the next one may need.
             Some(_) if bricks > 0 && (forget || tried_just_now) => Next::Clear,
@@ -75,7 +86,75 @@ pub fn decide(volume: &GlusterVolume, tried: Option<Timestamp>, now: Timestamp) 
     if !condition_is(conditions, READY) {
         return Next::Make;
     }
-    if bricks > active { Next::Clear } else { Next::Wait(None) }
+    growth(volume, tried_just_now, now)
+}
+
+/// The next step of a volume that clients can mount: it may be wanted larger.
+fn growth(volume: &GlusterVolume, tried_just_now: bool, now: Timestamp) -> Next {
+    let forget = volume.spec.on_refusal == OnRefusal::Forget;
+    let Some(status) = &volume.status else { return Next::Wait(None) };
+    let adding = status.placement.as_ref().is_some_and(|placement| placement.adding().next().is_some());
+    let retiring = status.placement.as_ref().is_some_and(|placement| placement.retiring().next().is_some());
+    let moves = status.rebalance.as_ref().and_then(|rebalance| rebalance_due(rebalance, now));
+    if adding {
+        // GlusterFS adds no bricks while it moves data. It is waited for, unless nobody knows how it goes.
+        let running = status.rebalance.as_ref().is_some_and(|seen| seen.phase == RebalancePhase::Running);
+        return moves.filter(|_| running).unwrap_or(Next::Grow);
+    }
+    let (wanted, given) = (volume.spec.size, given(volume));
+    if status.size != Some(wanted.min(given)) {
+        return Next::Settle;
+    }
+    let expanded = condition(&status.conditions, EXPANDED).filter(|expanded| expanded.status == "False");
+    let failed = expanded.filter(|expanded| matches!(expanded.reason.as_str(), "Refused" | "Failed"));
+    if wanted > given {
+        // A refusal of an older wish says nothing of this one.
+        let failed = failed.filter(|failed| Some(failed.observed_generation) == volume.metadata.generation);
+        match failed {
+            Some(_) if forget => return Next::Lower,
+            Some(_) if tried_just_now => {}
+            _ => return Next::Place,
+        }
+    } else if expanded.is_some() && !(forget && failed.is_some()) {
+        return Next::Settle;
+    }
+    let starts = status.rebalance.as_ref().is_some_and(|seen| seen.phase == RebalancePhase::Pending);
+    match moves {
+        Some(moves) if starts || !retiring => moves,
+        _ if retiring => Next::Clear,
+        _ if wanted > given => Next::Wait(Some(REFUSED_PAUSE)),
+        _ => Next::Wait(None),
+    }
+}
+
+/// The size that the bricks of a volume give, in the unit of the wish.
+pub fn given(volume: &GlusterVolume) -> Bytes {
+    let status = volume.status.as_ref();
+    let placed = status.and_then(|status| status.placement.as_ref()).and_then(|placement| placement.size);
+    placed.or_else(|| volume.size()).unwrap_or(volume.spec.size)
+}
+
+/// What is to be done about a rebalance now, if anything is left of it.
+fn rebalance_due(rebalance: &Rebalance, now: Timestamp) -> Option<Next> {
+    let age =
+        |time: &str| time.parse::<Timestamp>().map_or(SignedDuration::MAX, |time| now.duration_since(time));
+    let (age, pause) = match rebalance.phase {
+        RebalancePhase::Completed | RebalancePhase::Stopped => return None,
+        RebalancePhase::Pending => return Some(Next::Rebalance),
+        RebalancePhase::Running => {
+            let runs = age(&rebalance.since).as_secs() / 8;
+            (age(&rebalance.seen), SignedDuration::from_secs(runs.clamp(LOOK_SECONDS.0, LOOK_SECONDS.1)))
+        }
+        RebalancePhase::Failed => {
+            let pause = LOOK_SECONDS.1 / 4 << rebalance.attempts.min(6);
+            (age(&rebalance.since), SignedDuration::from_secs(pause))
+        }
+    };
+    if age >= pause {
+        return Some(Next::Rebalance);
+    }
+    let rest = Duration::try_from(pause - age).unwrap_or_default();
+    Some(Next::Wait(Some(rest + Duration::from_millis(100))))
 }
 
 /// Whether somebody else has a finalizer on it: then it is in use, and nothing of it is touched.

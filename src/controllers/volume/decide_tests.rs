@@ -19,6 +19,7 @@ fn brick(retiring: bool) -> PlacedBrick {
         pool_metadata: Bytes(GIB),
         set: 0,
         position: 0,
+        adding: false,
         retiring,
     }
 }
@@ -30,9 +31,10 @@ fn volume(on_refusal: OnRefusal, bricks: &[bool], conditions: &[(&str, &str)]) -
     volume.metadata.labels = Some([(ID_LABEL.to_owned(), Id::random().to_string())].into());
     volume.metadata.finalizers = Some(vec![FINALIZER.into()]);
     let mut status = GlusterVolumeStatus::default();
+    status.size = conditions.contains(&(READY, "True")).then_some(Bytes(GIB));
     if !bricks.is_empty() {
         let bricks = bricks.iter().map(|retiring| brick(*retiring)).collect();
-        status.placement = Some(Placement { cluster: "c".into(), bricks });
+        status.placement = Some(Placement { cluster: "c".into(), size: None, bricks });
     }
     for (type_, is) in conditions {
         set_condition(&mut status.conditions, at(0), 1, (type_, is, "Test"), "");
@@ -86,4 +88,101 @@ fn a_volume_without_our_finalizer_gets_it_first() {
     let mut volume = volume(OnRefusal::Retry, &[], &[]);
     volume.metadata.finalizers = None;
     assert_eq!(decide(&volume, None, at(1)), Next::Adopt);
+}
+
+/// A volume that clients can mount, with 1 GiB of 3 that are wanted, and whether its bricks are to be added.
+fn growing(on_refusal: OnRefusal, adding: &[bool], expanded: Option<(&str, &str, i64)>) -> GlusterVolume {
+    let mut volume = volume(on_refusal, &vec![false; adding.len()], &[(PLACED, "True"), (READY, "True")]);
+    volume.metadata.generation = Some(2);
+    volume.spec.size = Bytes(3 * GIB);
+    let status = volume.status.as_mut().unwrap();
+    let placement = status.placement.as_mut().unwrap();
+    let placed = if adding.contains(&true) { 3 } else { 1 };
+    placement.size = Some(Bytes(placed * GIB));
+    for (brick, adding) in placement.bricks.iter_mut().zip(adding) {
+        brick.adding = *adding;
+    }
+    if let Some((is, reason, generation)) = expanded {
+        set_condition(&mut status.conditions, at(0), generation, (EXPANDED, is, reason), "");
+    }
+    volume
+}
+
+#[test]
+fn a_volume_that_is_wanted_larger_grows() {
+    use OnRefusal::{Forget, Retry};
+    let refused = Some(("False", "Refused", 2));
+    let older = Some(("False", "Refused", 1));
+    let failed = Some(("False", "Failed", 2));
+    let (now, long) = (Next::Wait(Some(REFUSED_PAUSE)), 30);
+    let cases: Vec<(&str, GlusterVolume, i64, Next)> = vec![
+        ("wanted larger", growing(Retry, &[false], None), 1, Next::Place),
+        ("placed", growing(Retry, &[false, true], Some(("False", "Adding", 2))), 1, Next::Grow),
+        ("placed anew", growing(Retry, &[false], Some(("False", "Adding", 2))), 1, Next::Place),
+        ("refused just now", growing(Retry, &[false], refused), 1, now),
+        ("refused long ago", growing(Retry, &[false], refused), long, Next::Place),
+        ("failed long ago", growing(Retry, &[false], failed), long, Next::Place),
+        ("refused and forgotten", growing(Forget, &[false], refused), 1, Next::Lower),
+        ("failed and forgotten", growing(Forget, &[false], failed), 1, Next::Lower),
+        ("another wish after a refusal", growing(Forget, &[false], older), 1, Next::Place),
+    ];
+    for (name, volume, now, next) in cases {
+        assert_eq!(decide(&volume, Some(at(0)), at(now)), next, "{name}");
+    }
+}
+
+#[test]
+fn a_volume_that_has_what_is_wanted_says_so() {
+    let mut lowered = growing(OnRefusal::Retry, &[false], Some(("False", "Refused", 2)));
+    lowered.spec.size = Bytes(GIB);
+    assert_eq!(decide(&lowered, None, at(1)), Next::Settle);
+    lowered.spec.on_refusal = OnRefusal::Forget;
+    assert_eq!(decide(&lowered, None, at(1)), Next::Wait(None), "why it was taken back can be read");
+    let mut old = growing(OnRefusal::Retry, &[false], None);
+    old.status.as_mut().unwrap().size = None;
+    assert_eq!(decide(&old, None, at(1)), Next::Settle, "one that was made before sizes were written down");
+    let mut grown = growing(OnRefusal::Retry, &[false], None);
+    grown.status.as_mut().unwrap().placement.as_mut().unwrap().size = Some(Bytes(3 * GIB));
+    assert_eq!(decide(&grown, None, at(1)), Next::Settle, "its bricks give more than it was granted");
+}
+
+#[test]
+fn a_rebalance_is_begun_looked_at_and_begun_again() {
+    let with = |phase, since: i64, seen: i64, attempts| {
+        let mut volume = volume(OnRefusal::Retry, &[false], &[(PLACED, "True"), (READY, "True")]);
+        volume.spec.size = Bytes(GIB);
+        let (since, seen) = (at(since).to_string(), at(seen).to_string());
+        let rebalance = Rebalance { phase, since, seen, attempts, ..Rebalance::default() };
+        volume.status.as_mut().unwrap().rebalance = Some(rebalance);
+        volume
+    };
+    let wait = |millis| Next::Wait(Some(Duration::from_millis(millis)));
+    for (name, volume, next) in [
+        ("to be begun", with(RebalancePhase::Pending, 100, 100, 0), Next::Rebalance),
+        ("looked at just now", with(RebalancePhase::Running, 100, 100, 1), wait(1100)),
+        ("looked at a while ago", with(RebalancePhase::Running, 98, 98, 1), Next::Rebalance),
+        ("runs for long, looked at a second ago", with(RebalancePhase::Running, 20, 99, 1), wait(9100)),
+        ("done", with(RebalancePhase::Completed, 0, 0, 1), Next::Wait(None)),
+        ("stopped by hand", with(RebalancePhase::Stopped, 0, 0, 1), Next::Wait(None)),
+        ("failed just now", with(RebalancePhase::Failed, 100, 100, 1), wait(30_100)),
+        ("failed a while ago", with(RebalancePhase::Failed, 70, 70, 1), Next::Rebalance),
+        ("failed often", with(RebalancePhase::Failed, 70, 70, 3), wait(90_100)),
+    ] {
+        assert_eq!(decide(&volume, None, at(100)), next, "{name}");
+    }
+}
+
+#[test]
+fn bricks_wait_for_a_rebalance_that_runs() {
+    let mut volume = growing(OnRefusal::Retry, &[false, true], Some(("False", "Adding", 2)));
+    let mut with = |phase| {
+        let rebalance =
+            Rebalance { phase, since: at(0).to_string(), seen: at(0).to_string(), ..Rebalance::default() };
+        volume.status.as_mut().unwrap().rebalance = Some(rebalance);
+        decide(&volume, None, at(10))
+    };
+    assert_eq!(with(RebalancePhase::Running), Next::Rebalance);
+    for phase in [RebalancePhase::Pending, RebalancePhase::Failed, RebalancePhase::Completed] {
+        assert_eq!(with(phase), Next::Grow, "{phase:?}");
+    }
 }

@@ -3,7 +3,7 @@
 
 use futures::future::join_all;
 
-use super::perform::Made;
+use super::perform::{Grown, Made};
 use super::reach::Reach;
 use crate::controllers::{Context, PassError};
 use crate::executor::ops::gluster;
@@ -23,9 +23,9 @@ pub async fn make_volume(
     let (host, seen) = look(reach, placement, &name).await?;
     let bricks: Vec<String> = placement.active().map(PlacedBrick::address).collect();
     if let Some(seen) = &seen
-        && seen.bricks != bricks
+        && made_of(seen, placement).is_none()
     {
-        refuse_shared(&host, seen, &bricks)?;
+        refuse_shared(&host, seen, placement)?;
         return Ok(Made::NameTaken(format!("GlusterFS has a volume {name:?} already, made of other bricks")));
     }
     let mut steps = vec![];
@@ -43,15 +43,87 @@ pub async fn make_volume(
         Ok(_) => Ok(Made::Ready),
         // glusterd has marked the bricks for a create that it then did not do: they are empty still.
         Err(error) if is_marked(&error) => {
-            let renewed =
-                join_all(placement.active().map(|placed| super::perform::renew_brick(reach, volume, placed)))
-                    .await;
-            renewed.into_iter().collect::<Result<Vec<()>, RunError>>()?;
+            renew(reach, volume, placement.active()).await?;
             Err(error.into())
         }
         Err(error @ RunError::Refused { .. }) if !is_busy(&error) => Ok(Made::Refused(error)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Adds the bricks of an expansion to the volume, if they are not in it already.
+pub async fn add_bricks(
+    context: &Context,
+    reach: &Reach,
+    volume: &GlusterVolume,
+    placement: &Placement,
+) -> Result<Grown, PassError> {
+    let lock = context.gluster_lock(&placement.cluster);
+    let _one_at_a_time = lock.lock().await;
+    let name = volume.volume_name();
+    let (host, seen) = look(reach, placement, &name).await?;
+    let gone = || PassError::Refused(format!("GlusterFS has no volume {name:?}: it was removed by hand"));
+    let seen = seen.ok_or_else(gone)?;
+    match made_of(&seen, placement) {
+        Some(MadeOf::All) => return Ok(Grown::Done),
+        Some(MadeOf::Active) => {}
+        None => {
+            refuse_shared(&host, &seen, placement)?;
+            return Err(PassError::Refused(format!("GlusterFS has another volume {name:?}")));
+        }
+    }
+    let bricks: Vec<String> = placement.adding().map(PlacedBrick::address).collect();
+    let batch = gluster::add_bricks(&name, &bricks);
+    match run(reach.transport.as_ref(), &host, &batch).await {
+        Ok(_) => Ok(Grown::Done),
+        Err(error) if is_marked(&error) => {
+            renew(reach, volume, placement.adding()).await?;
+            Err(error.into())
+        }
+        Err(error @ RunError::Refused { .. }) if !is_busy(&error) => {
+            // A refusal can come from one node after another one has done it.
+            let (_, seen) = look(reach, placement, &name).await?;
+            match seen.and_then(|seen| made_of(&seen, placement)) {
+                Some(MadeOf::Active) => Ok(Grown::Refused(error)),
+                Some(MadeOf::All) => Ok(Grown::Done),
+                None => Err(error.into()),
+            }
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Starts a rebalance. A refusal comes back as a text.
+pub async fn start_rebalance(
+    context: &Context,
+    reach: &Reach,
+    volume: &GlusterVolume,
+    placement: &Placement,
+) -> Result<Option<String>, PassError> {
+    let lock = context.gluster_lock(&placement.cluster);
+    let _one_at_a_time = lock.lock().await;
+    let batch = gluster::rebalance_start(&volume.volume_name());
+    let (_, refused) = asked(reach, placement, &batch, gluster::parse_rebalance_start).await?;
+    Ok(refused)
+}
+
+/// Looks how far the rebalance is.
+pub async fn see_rebalance(
+    reach: &Reach,
+    volume: &GlusterVolume,
+    placement: &Placement,
+) -> Result<gluster::Rebalance, RunError> {
+    let batch = gluster::rebalance_status(&volume.volume_name());
+    asked(reach, placement, &batch, gluster::parse_rebalance).await.map(|(_, seen)| seen)
+}
+
+async fn renew(
+    reach: &Reach,
+    volume: &GlusterVolume,
+    bricks: impl Iterator<Item = &PlacedBrick>,
+) -> Result<(), RunError> {
+    let renewed = join_all(bricks.map(|placed| super::perform::renew_brick(reach, volume, placed))).await;
+    renewed.into_iter().collect::<Result<Vec<()>, RunError>>().map(drop)
 }
 
 /// Stops and deletes the volume, if it is there and ours.
@@ -65,26 +137,59 @@ pub async fn remove_volume(
     let _one_at_a_time = lock.lock().await;
     let name = volume.volume_name();
     let (host, seen) = look(reach, placement, &name).await?;
-    let bricks: Vec<String> = placement.active().map(PlacedBrick::address).collect();
     let Some(ours) = seen else { return Ok(()) };
-    if ours.bricks != bricks {
+    if made_of(&ours, placement).is_none() {
         // A volume of the name that is made of other bricks is somebody else's, and stays.
-        return refuse_shared(&host, &ours, &bricks);
+        return refuse_shared(&host, &ours, placement);
     }
     let batch = gluster::delete_volume(&name, ours.started).locked("gluster");
     run(reach.transport.as_ref(), &host, &batch).await.map(drop).map_err(|error| reach.explain(error))
 }
 
-/// Whether GlusterFS has the volume, made of the bricks that were placed. Under the lock of gluster
-/// commands: one that a process before this one has sent may be about to make it.
-pub async fn has_volume(
+/// What a volume is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MadeOf {
+    /// The bricks that were placed, without those of an expansion.
+    Active,
+    /// Those of the expansion too, if there is one.
+    All,
+}
+
+/// What of a placement a volume is made of; nothing when it is made of something else.
+fn made_of(seen: &gluster::Volume, placement: &Placement) -> Option<MadeOf> {
+    if placement.wanted().map(PlacedBrick::address).eq(seen.bricks.iter().cloned()) {
+        return Some(MadeOf::All);
+    }
+    let active = placement.active().map(PlacedBrick::address).eq(seen.bricks.iter().cloned());
+    active.then_some(MadeOf::Active)
+}
+
+/// What GlusterFS has made the volume of; nothing when it has none of that name and these bricks. Under
+/// the lock of gluster commands: one that a process before this one has sent may be about to change it.
+pub async fn what_is_made(
     reach: &Reach,
     volume: &GlusterVolume,
     placement: &Placement,
-) -> Result<bool, RunError> {
+) -> Result<Option<MadeOf>, RunError> {
     let (_, seen) = look(reach, placement, &volume.volume_name()).await?;
-    let bricks: Vec<String> = placement.active().map(PlacedBrick::address).collect();
-    Ok(seen.is_some_and(|seen| seen.bricks == bricks))
+    Ok(seen.and_then(|seen| made_of(&seen, placement)))
+}
+
+/// Refuses to go on when the volume has bricks that are on their way out.
+pub async fn refuse_in_use(
+    reach: &Reach,
+    volume: &GlusterVolume,
+    placement: &Placement,
+) -> Result<(), RunError> {
+    let (host, seen) = look(reach, placement, &volume.volume_name()).await?;
+    let Some(seen) = seen else { return Ok(()) };
+    let Some(used) = placement.retiring().map(PlacedBrick::address).find(|brick| seen.bricks.contains(brick))
+    else {
+        return Ok(());
+    };
+    let stderr = format!("brick {used} is on its way out and serves volume {}: it is left alone", seen.name);
+    let command = gluster::volume_info(&seen.name).steps[0].run.shown();
+    Err(RunError::Refused { host, command, exit: 0, stderr })
 }
 
 /// The volume of that name as GlusterFS knows it, and the host that said so. Under the lock of
@@ -96,10 +201,20 @@ async fn look(
     name: &str,
 ) -> Result<(String, Option<gluster::Volume>), RunError> {
     let batch = Batch { deadline: GLUSTER_DEADLINE, ..gluster::volume_info(name) }.locked("gluster");
-    let hosts = reach.gluster_hosts(placement);
+    let (host, volumes) = asked(reach, placement, &batch, gluster::parse_volumes).await?;
+    Ok((host, volumes.into_iter().find(|volume| volume.name == name)))
+}
+
+/// Asks one host after the other, until one of them answers in XML.
+async fn asked<T>(
+    reach: &Reach,
+    placement: &Placement,
+    batch: &Batch,
+    parse: impl Fn(&crate::executor::Output) -> Result<T, String>,
+) -> Result<(String, T), RunError> {
     let mut last = None;
-    for host in hosts {
-        let reply = match reach.transport.run(host, &batch).await {
+    for host in reach.gluster_hosts(placement) {
+        let reply = match reach.transport.run(host, batch).await {
             Ok(reply) => reply,
             // What is at work there is not known, and another host cannot tell.
             Err(error @ TransportError::Unknown { .. }) => return Err(error.into()),
@@ -110,14 +225,12 @@ async fn look(
         };
         let output = reply.outputs.into_iter().next().unwrap_or_default();
         // Without an answer in XML the command itself failed, such as when glusterd is not running.
-        match gluster::parse_volumes(&output) {
-            Ok(volumes) => {
-                let found = volumes.into_iter().find(|volume| volume.name == name);
-                return Ok((host.to_owned(), found));
-            }
+        match parse(&output) {
+            Ok(answer) => return Ok((host.to_owned(), answer)),
             Err(cause) => {
                 let command = batch.steps[0].run.shown();
-                let stderr = if output.ok() { cause } else { output.stderr.trim().to_owned() };
+                let stderr =
+                    if output.stderr.trim().is_empty() { cause } else { output.stderr.trim().to_owned() };
                 last = Some(RunError::Refused { host: host.into(), command, exit: output.exit, stderr });
             }
         }
@@ -130,8 +243,9 @@ async fn look(
 
 /// Refuses to go on when a volume shares some bricks with the placement and not all: somebody has
 /// changed it by hand, and its bricks hold data.
-fn refuse_shared(host: &str, seen: &gluster::Volume, placed: &[String]) -> Result<(), RunError> {
-    let Some(shared) = seen.bricks.iter().find(|brick| placed.contains(brick)) else { return Ok(()) };
+fn refuse_shared(host: &str, seen: &gluster::Volume, placement: &Placement) -> Result<(), RunError> {
+    let placed = |brick: &&String| placement.bricks.iter().any(|placed| placed.address() == **brick);
+    let Some(shared) = seen.bricks.iter().find(placed) else { return Ok(()) };
     let stderr = format!(
         "volume {} has brick {shared} and others than were placed: it was changed by hand, and is left alone",
         seen.name

@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
+use serde_json::json;
 
 use super::{Context, PassError, adopt, release};
 use crate::resources::{GlusterVolume, READY, State, condition_is, id_of};
@@ -79,6 +80,16 @@ pub async fn pass(volume: Arc<GlusterVolume>, context: Arc<Context>) -> Result<A
             let outcome = perform::make(&context, &volume).await?;
             report(&context, &volume, Report::Made(outcome)).await
         }
+        Next::Grow => {
+            let grown = perform::grow(&context, &volume).await?;
+            report(&context, &volume, Report::Grown(grown)).await
+        }
+        Next::Settle => report(&context, &volume, Report::Settled).await,
+        Next::Lower => lower(&context, &volume).await,
+        Next::Rebalance => {
+            let moved = perform::rebalance(&context, &volume).await?;
+            report(&context, &volume, Report::Moved(moved)).await
+        }
         Next::Clear => {
             let cleared = perform::clear_retiring(&context, &volume).await?;
             report(&context, &volume, Report::Cleared(cleared)).await
@@ -118,6 +129,16 @@ async fn judge_bricks(context: &Context, volume: &GlusterVolume) -> Result<(), P
     Ok(())
 }
 
+/// Lowers the wish to what the bricks give, if nobody has wished for something else meanwhile.
+async fn lower(context: &Context, volume: &GlusterVolume) -> Result<Action, PassError> {
+    let patch = json!({
+        "metadata": {"resourceVersion": volume.resource_version()},
+        "spec": {"size": decide::given(volume)},
+    });
+    context.store.merge::<GlusterVolume>(&volume.name_any(), &patch).await?;
+    Ok(Action::await_change())
+}
+
 /// Writes down what a pass has found, if it is news, and says when to look again.
 async fn report(context: &Context, volume: &GlusterVolume, news: Report) -> Result<Action, PassError> {
     let again = news.again(volume);
@@ -130,5 +151,7 @@ async fn report(context: &Context, volume: &GlusterVolume, news: Report) -> Resu
     }
 }
 
+/// The pause before a rebalance is looked at again that has no news.
+const MOVED_PAUSE: Duration = Duration::from_secs(5);
 /// The pause before a node that did not answer is asked again.
 const UNREACHED_PAUSE: Duration = Duration::from_secs(5);

@@ -4,13 +4,13 @@
 use futures::future::join_all;
 use kube::ResourceExt;
 
-use super::glusterfs;
+use super::glusterfs::{self, MadeOf};
 use super::reach::Reach;
 use crate::controllers::node::suspect;
 use crate::controllers::{Context, PassError};
-use crate::executor::ops::brick;
+use crate::executor::ops::{brick, gluster};
 use crate::executor::{RunError, run};
-use crate::resources::{GlusterVolume, PlacedBrick, Placement, id_of};
+use crate::resources::{GlusterVolume, PlacedBrick, Placement, RebalancePhase, id_of};
 use crate::units::Id;
 
 /// What came of making a volume.
@@ -29,6 +29,38 @@ pub enum Made {
     Refused(RunError),
     /// Somebody else's volume has the name.
     NameTaken(String),
+}
+
+/// What came of adding the bricks of an expansion.
+#[derive(Debug)]
+pub enum Grown {
+    /// They serve the volume.
+    Done,
+    /// Devices refused their bricks, or their nodes could not be reached: they are to be left out.
+    Unfit {
+        /// The devices.
+        devices: Vec<Id>,
+        /// The first error.
+        error: RunError,
+    },
+    /// GlusterFS refused them, or a node refused a brick: none of them serves the volume.
+    Refused(RunError),
+    /// The expansion is not wanted any more, and none of its bricks serves the volume.
+    Withdrawn,
+}
+
+/// What was seen of a rebalance, or why it was not begun.
+#[derive(Debug)]
+pub enum Moved {
+    /// It was begun, or goes on already.
+    Begun,
+    /// GlusterFS refuses to begin it.
+    Refused(String),
+    /// It waits for nodes that are away: GlusterFS would leave their data where it is, and asking it while
+    /// it waits for one of them takes minutes.
+    Waits(String),
+    /// How far it is.
+    Seen(gluster::Rebalance),
 }
 
 /// What came of removing bricks.
@@ -54,27 +86,11 @@ pub async fn make(context: &Context, volume: &GlusterVolume) -> Result<Made, Pas
     let placement = placement_of(volume);
     let reach = Reach::of(context, &placement.cluster).await?;
     let bricks: Vec<&PlacedBrick> = placement.active().collect();
-    let made = join_all(bricks.iter().map(|placed| make_brick(&reach, volume, placed))).await;
-    let mut failed: Vec<(&PlacedBrick, RunError)> =
-        bricks.iter().zip(made).filter_map(|(placed, made)| Some((*placed, made.err()?))).collect();
-    if let Some((_, error)) = failed.iter().find(|(_, error)| is_unknown(error)) {
-        // It may have run. The same batch again, which waits for the first one on the node, tells.
-        return Err(error.clone().into());
-    }
-    for (placed, error) in failed.iter().filter(|(_, error)| error.is_lost()) {
-        if let Some(node) = reach.nodes.iter().find(|node| id_of(node.as_ref()) == placed.node) {
-            suspect(context, node, error).await;
-        }
-    }
-    // A node that makes bricks and has no glusterd would keep GlusterFS from making the volume.
-    if failed.is_empty() {
-        failed = reach.away(&bricks);
-    }
+    let failed = make_bricks(context, &reach, volume, &bricks).await?;
     if let Some((_, error)) = failed.first()
-        && !glusterfs::has_volume(&reach, volume, &placement).await?
+        && glusterfs::what_is_made(&reach, volume, &placement).await?.is_none()
     {
-        let devices = failed.iter().flat_map(|(placed, error)| unfit(context, placed, error)).collect();
-        return Ok(Made::Unfit { devices, error: error.clone() });
+        return Ok(Made::Unfit { devices: all_unfit(context, &failed), error: error.clone() });
     }
     // Once GlusterFS has the volume, its bricks were all made and stay. A node that is away gets
     // the rest from its peers when it is back.
@@ -84,10 +100,83 @@ pub async fn make(context: &Context, volume: &GlusterVolume) -> Result<Made, Pas
     glusterfs::make_volume(context, &reach, volume, &placement).await
 }
 
+/// Makes the bricks of an expansion, then has GlusterFS add them to the volume. Bricks that serve it are
+/// not touched.
+pub async fn grow(context: &Context, volume: &GlusterVolume) -> Result<Grown, PassError> {
+    let placement = placement_of(volume);
+    let reach = Reach::of(context, &placement.cluster).await?;
+    let added = async || {
+        Ok::<_, RunError>(glusterfs::what_is_made(&reach, volume, &placement).await? == Some(MadeOf::All))
+    };
+    let withdrawn = placement.size.is_some_and(|size| volume.spec.size < size);
+    if withdrawn {
+        return Ok(if added().await? { Grown::Done } else { Grown::Withdrawn });
+    }
+    let bricks: Vec<&PlacedBrick> = placement.adding().collect();
+    let failed = make_bricks(context, &reach, volume, &bricks).await?;
+    if let Some((_, error)) = failed.first() {
+        // Bricks that GlusterFS has were all made and stay.
+        if added().await? {
+            return Ok(Grown::Done);
+        }
+        return Ok(Grown::Unfit { devices: all_unfit(context, &failed), error: error.clone() });
+    }
+    glusterfs::add_bricks(context, &reach, volume, &placement).await
+}
+
+/// Begins the rebalance of a volume, or looks how far it is.
+pub async fn rebalance(context: &Context, volume: &GlusterVolume) -> Result<Moved, PassError> {
+    let placement = placement_of(volume);
+    let reach = Reach::of(context, &placement.cluster).await?;
+    if let Some((_, error)) = reach.away(&placement.wanted().collect::<Vec<_>>()).first() {
+        return Ok(Moved::Waits(format!("it waits for a node: {error}")));
+    }
+    let phase = volume.status.as_ref().and_then(|status| status.rebalance.as_ref()).map(|seen| seen.phase);
+    if phase == Some(RebalancePhase::Running) {
+        return Ok(Moved::Seen(glusterfs::see_rebalance(&reach, volume, &placement).await?));
+    }
+    Ok(match glusterfs::start_rebalance(context, &reach, volume, &placement).await? {
+        None => Moved::Begun,
+        Some(refused) => Moved::Refused(refused),
+    })
+}
+
+/// Makes bricks on all nodes at once. Gives back those that could not be made, and why. An outcome that is
+/// not known is an error: the same batch again, which waits for the first one on the node, tells.
+async fn make_bricks<'a>(
+    context: &Context,
+    reach: &Reach,
+    volume: &GlusterVolume,
+    bricks: &[&'a PlacedBrick],
+) -> Result<Vec<(&'a PlacedBrick, RunError)>, PassError> {
+    let made = join_all(bricks.iter().map(|placed| make_brick(reach, volume, placed))).await;
+    let failed: Vec<(&PlacedBrick, RunError)> =
+        bricks.iter().zip(made).filter_map(|(placed, made)| Some((*placed, made.err()?))).collect();
+    if let Some((_, error)) = failed.iter().find(|(_, error)| is_unknown(error)) {
+        return Err(error.clone().into());
+    }
+    for (placed, error) in failed.iter().filter(|(_, error)| error.is_lost()) {
+        if let Some(node) = reach.nodes.iter().find(|node| id_of(node.as_ref()) == placed.node) {
+            suspect(context, node, error).await;
+        }
+    }
+    // A node that makes bricks and has no glusterd would keep GlusterFS from using them.
+    Ok(if failed.is_empty() { reach.away(bricks) } else { failed })
+}
+
+fn all_unfit(context: &Context, failed: &[(&PlacedBrick, RunError)]) -> Vec<Id> {
+    failed.iter().flat_map(|(placed, error)| unfit(context, placed, error)).collect()
+}
+
 /// Removes the bricks that are on their way out.
 pub async fn clear_retiring(context: &Context, volume: &GlusterVolume) -> Result<Cleared, PassError> {
     let placement = placement_of(volume);
     let reach = Reach::of(context, &placement.cluster).await?;
+    if placement.active().next().is_some()
+        && let Err(error) = glusterfs::refuse_in_use(&reach, volume, &placement).await
+    {
+        return Ok(Cleared { left: placement.retiring().count(), error: Some(error), ..Cleared::default() });
+    }
     Ok(remove_bricks(&reach, placement.retiring()).await)
 }
 

@@ -4,19 +4,27 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::perform::{Cleared, Made};
+use super::perform::{Cleared, Grown, Made, Moved};
 use crate::controllers::PassError;
 use crate::executor::RunError;
+use crate::executor::ops::gluster::RebalanceState;
 use crate::resources::{
-    FAILED, GlusterVolume, GlusterVolumeStatus, LastError, MountInfo, Observed, OnRefusal, PLACED, READY,
-    condition, id_of, set_condition,
+    EXPANDED, FAILED, GlusterVolume, GlusterVolumeStatus, LastError, MountInfo, Observed, OnRefusal, PLACED,
+    READY, Rebalance, RebalancePhase, condition, id_of, set_condition,
 };
+use crate::units::Bytes;
 
 /// What a pass has found.
 #[derive(Debug)]
 pub enum Report {
     /// It tried to make the volume.
     Made(Made),
+    /// It tried to add the bricks of an expansion.
+    Grown(Grown),
+    /// The bricks give the size that is wanted, or what of it was placed.
+    Settled,
+    /// It began a rebalance or looked how far it is.
+    Moved(Moved),
     /// It removed bricks on their way out.
     Cleared(Cleared),
     /// It removed the volume, and it is not wholly gone or the object stays for a while.
@@ -31,7 +39,8 @@ impl Report {
             Self::Made(Made::Refused(error)) if !forget => Again::Paused(error.clone().into()),
             Self::Made(Made::NameTaken(text)) if !forget => Again::Paused(PassError::Refused(text.clone())),
             // The written status wakes the volume again.
-            Self::Made(_) => Again::AtAChange,
+            Self::Made(_) | Self::Grown(_) | Self::Settled => Again::AtAChange,
+            Self::Moved(_) => Again::After(super::MOVED_PAUSE),
             Self::Cleared(cleared) | Self::Unmade(cleared) if cleared.complete() => Again::AtAChange,
             Self::Cleared(_) | Self::Unmade(_) => Again::After(super::UNREACHED_PAUSE),
         }
@@ -60,7 +69,10 @@ pub fn status(volume: &GlusterVolume, news: Report, now: Timestamp, attempts: u3
     status.observed_generation = generation;
     let mut note = Note { status, now, generation };
     match news {
-        Report::Made(Made::Ready) => note.ready(),
+        Report::Made(Made::Ready) => {
+            note.ready();
+            note.has_size(volume.spec.size);
+        }
         Report::Made(Made::Unfit { devices, error }) => {
             note.unfit(devices, &error);
             if forget && note.status.attempt >= attempts {
@@ -80,6 +92,9 @@ pub fn status(volume: &GlusterVolume, news: Report, now: Timestamp, attempts: u3
                 note.gives_up(&text);
             }
         }
+        Report::Grown(grown) => note.grown(grown, volume.spec.size, forget, attempts),
+        Report::Settled => note.settled(volume.spec.size),
+        Report::Moved(moved) => note.moved(moved),
         Report::Cleared(cleared) => {
             note.cleared(&cleared);
             note.made_room(&cleared, forget);
@@ -109,6 +124,11 @@ impl Note<'_> {
         self.status.phase = Some("Ready".into());
         self.status.last_error = None;
         self.status.avoid.clear();
+        self.serves();
+    }
+
+    /// What clients use and what was seen, when all active bricks serve the volume.
+    fn serves(&mut self) {
         let placement = self.status.placement.as_ref();
         let bricks = placement.map_or(0, |placement| placement.active().count());
         let servers = placement.map(|placement| {
@@ -125,6 +145,119 @@ impl Note<'_> {
         });
     }
 
+    /// The volume has the size that its bricks give, but no more than is wanted: a wish may have become
+    /// smaller while it was done.
+    fn has_size(&mut self, wanted: Bytes) {
+        let placed = self.status.placement.as_ref().and_then(|placement| placement.size);
+        self.status.size = Some(placed.or(self.status.size).unwrap_or(wanted).min(wanted));
+    }
+
+    fn settled(&mut self, wanted: Bytes) {
+        self.has_size(wanted);
+        let has = self.status.size.unwrap_or_default();
+        let growing = condition(&self.status.conditions, EXPANDED).is_some();
+        if growing && has >= wanted {
+            self.status.expansion_attempts = 0;
+            self.set((EXPANDED, "True", "Grown"), &format!("it has {has}"));
+        }
+    }
+
+    fn grown(&mut self, grown: Grown, wanted: Bytes, forget: bool, attempts: u32) {
+        match grown {
+            Grown::Done => {
+                for brick in self.status.placement.iter_mut().flat_map(|placement| &mut placement.bricks) {
+                    brick.adding = false;
+                }
+                self.status.last_error = None;
+                self.status.avoid.clear();
+                self.serves();
+                self.has_size(wanted);
+                let has = self.status.size.unwrap_or_default();
+                if has >= wanted {
+                    self.set((EXPANDED, "True", "Grown"), &format!("it has {has}"));
+                } else {
+                    self.set((EXPANDED, "False", "Adding"), &format!("it has {has} so far"));
+                }
+                self.status.expansion_attempts = 0;
+                let now = self.now.to_string();
+                let pending = Rebalance { since: now.clone(), seen: now, ..Rebalance::default() };
+                self.status.rebalance = Some(pending);
+            }
+            Grown::Unfit { devices, error } => {
+                self.taken_back();
+                self.error(&error);
+                self.avoids(devices);
+                if forget && self.status.expansion_attempts >= attempts {
+                    self.set((EXPANDED, "False", "Failed"), &error.to_string());
+                } else {
+                    let text = format!("the bricks are placed anew, since {error}");
+                    self.set((EXPANDED, "False", "Adding"), &text);
+                }
+            }
+            Grown::Refused(error) => {
+                self.taken_back();
+                self.error(&error);
+                self.set((EXPANDED, "False", "Failed"), &error.to_string());
+            }
+            Grown::Withdrawn => {
+                self.taken_back();
+                self.set((EXPANDED, "False", "Adding"), "another size is wanted now");
+            }
+        }
+    }
+
+    /// The bricks of an expansion are on their way out; the volume is as it was before.
+    fn taken_back(&mut self) {
+        let size = self.status.size;
+        let Some(placement) = self.status.placement.as_mut() else { return };
+        placement.size = size;
+        for brick in placement.bricks.iter_mut().filter(|brick| brick.adding) {
+            (brick.adding, brick.retiring) = (false, true);
+        }
+    }
+
+    fn moved(&mut self, moved: Moved) {
+        let now = self.now.to_string();
+        let mut next = self.status.rebalance.clone().unwrap_or_default();
+        match moved {
+            Moved::Begun => {
+                next.attempts += 1;
+                next.phase = RebalancePhase::Running;
+                next.message.clear();
+            }
+            Moved::Refused(text) => {
+                next.attempts += 1;
+                next.phase = RebalancePhase::Failed;
+                next.message = text.chars().take(2048).collect();
+            }
+            Moved::Waits(text) => next.message = text,
+            Moved::Seen(seen) => {
+                next.message.clear();
+                next.phase = match seen.state {
+                    RebalanceState::Running => RebalancePhase::Running,
+                    // One that was stopped by hand is not known any more.
+                    RebalanceState::NotStarted | RebalanceState::Stopped => RebalancePhase::Stopped,
+                    RebalanceState::Completed => RebalancePhase::Completed,
+                    RebalanceState::Failed => RebalancePhase::Failed,
+                };
+                if next.phase == RebalancePhase::Failed {
+                    next.message = "GlusterFS reports that it failed; it is started again".into();
+                }
+                (next.files, next.moved) = (seen.files, seen.size);
+                (next.failures, next.skipped) = (seen.failures, seen.skipped);
+            }
+        }
+        // No news is not written down: it would wake the volume to look again.
+        if self.status.rebalance.as_ref() == Some(&next) {
+            return;
+        }
+        if self.status.rebalance.as_ref().is_none_or(|old| old.phase != next.phase) {
+            next.since = now.clone();
+        }
+        next.seen = now;
+        self.status.rebalance = Some(next);
+    }
+
     /// All bricks of this try are on their way out; the devices that did not do it are left out of
     /// the next one.
     fn unfit(&mut self, devices: Vec<crate::units::Id>, error: &RunError) {
@@ -132,12 +265,17 @@ impl Note<'_> {
         if let Some(placement) = self.status.placement.as_mut() {
             placement.bricks.iter_mut().for_each(|brick| brick.retiring = true);
         }
-        self.status.avoid.extend(devices);
-        self.status.avoid.sort_unstable();
-        self.status.avoid.dedup();
+        self.avoids(devices);
         let text = format!("is placed anew, since {error}");
         self.set((PLACED, "Unknown", "PlacedAnew"), &text);
         self.not_ready("Creating", &text);
+    }
+
+    /// The devices are left out of the next placement.
+    fn avoids(&mut self, devices: Vec<crate::units::Id>) {
+        self.status.avoid.extend(devices);
+        self.status.avoid.sort_unstable();
+        self.status.avoid.dedup();
     }
 
     fn not_ready(&mut self, reason: &str, text: &str) {

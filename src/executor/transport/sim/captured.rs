@@ -7,7 +7,8 @@ use crate::units::Bytes;
 
 /// `= FILE`: the captured run has the same exit code and prints the same. `~ FILE`: the same, but for
 /// standard output. `! NODE WORDS`: a command in between. `brick NODE ID VOLUME`: makes a brick of 512
-/// MiB as `tests/lab/capture` does. Other words act on the nodes themselves.
+/// MiB as `tests/lab/capture` does. `renew ID`: makes the
+/// directories of bricks anew. Other words act on the nodes themselves.
 const ORDER: &str = "
 down 10.77.0.99
 down no-such-host
@@ -187,6 +188,9 @@ brick node3 a4000000000000000000000000000003 a4000000000000000000000000000000
 ! node1 gluster volume start vol_a3000000000000000000000000000000
 ! node1 gluster volume start vol_a4000000000000000000000000000000
 = gluster-volume-add-brick-distribute
+= gluster-volume-rebalance-start
+~ gluster-volume-rebalance-status
+= gluster-volume-rebalance-not-distributed
 = gluster-volume-info-several
 = gluster-volume-list
 = lvm-pvs-with-bricks
@@ -218,6 +222,48 @@ restart node3
 = gluster-volume-delete
 = gluster-volume-delete-again
 = gluster-volume-create-brick-marked
+
+brick node1 b0000000000000000000000000000001 b0000000000000000000000000000000
+brick node2 b0000000000000000000000000000002 b0000000000000000000000000000000
+brick node3 b0000000000000000000000000000003 b0000000000000000000000000000000
+brick node1 b1000000000000000000000000000001 b0000000000000000000000000000000
+brick node2 b1000000000000000000000000000002 b0000000000000000000000000000000
+brick node3 b1000000000000000000000000000003 b0000000000000000000000000000000
+brick node1 b2000000000000000000000000000001 b0000000000000000000000000000000
+brick node2 b2000000000000000000000000000002 b0000000000000000000000000000000
+brick node3 b2000000000000000000000000000003 b0000000000000000000000000000000
+! node1 gluster volume create vol_b0000000000000000000000000000000 replica 3 10.77.0.11:/var/lib/heketi/mounts/vg_d0000000000000000000000000000001/brick_b0000000000000000000000000000001/brick 10.77.0.12:/var/lib/heketi/mounts/vg_d0000000000000000000000000000002/brick_b0000000000000000000000000000002/brick 10.77.0.13:/var/lib/heketi/mounts/vg_d0000000000000000000000000000003/brick_b0000000000000000000000000000003/brick
+! node1 gluster volume start vol_b0000000000000000000000000000000
+= gluster-volume-rebalance-absent-xml
+= gluster-volume-rebalance-not-distributed-xml
+= gluster-volume-rebalance-status-not-distributed
+! node3 umount /var/lib/heketi/mounts/vg_d0000000000000000000000000000003/brick_b1000000000000000000000000000003
+= gluster-volume-add-brick-no-mount
+! node3 mount /dev/mapper/vg_d0000000000000000000000000000003-brick_b1000000000000000000000000000003 /var/lib/heketi/mounts/vg_d0000000000000000000000000000003/brick_b1000000000000000000000000000003
+= gluster-volume-add-brick-marked
+renew b1
+= gluster-volume-add-brick-same-node
+= gluster-volume-add-brick-wrong-count
+= gluster-volume-add-brick-grown
+= gluster-volume-rebalance-status-none
+= gluster-volume-rebalance-start-xml
+= gluster-volume-rebalance-start-running
+= gluster-volume-add-brick-rebalancing
+= gluster-volume-stop-rebalancing
+~ gluster-volume-rebalance-status-running
+~ gluster-volume-rebalance-status-completed
+= gluster-volume-info-grown
+= gluster-volume-rebalance-start-again
+~ gluster-volume-rebalance-stop
+= gluster-volume-rebalance-status-stopped
+down node3
+= gluster-volume-add-brick-node-down
+= gluster-volume-rebalance-start-node-down
+~ gluster-volume-rebalance-status-node-down
+up node3
+! node1 gluster volume stop vol_b0000000000000000000000000000000 force
+= gluster-volume-rebalance-status-volume-stopped
+= gluster-volume-rebalance-start-volume-stopped
 ";
 
 /// The text without what is different in every run, or what a simulated node leaves out.
@@ -281,6 +327,19 @@ async fn follow(sim: &Sim, order: &str) {
             "down" => sim.faults().down(rest),
             "up" => sim.faults().up(rest),
             "restart" => sim.restart(rest).unwrap(),
+            "renew" => {
+                for n in 1..4 {
+                    let vg = format!("vg_d000000000000000000000000000000{n}");
+                    let id = format!("{rest}00000000000000000000000000000{n}");
+                    let dir = format!("/var/lib/heketi/mounts/{vg}/brick_{id}/brick");
+                    for line in
+                        [format!("rmdir {dir}/.glusterfs"), format!("rmdir {dir}"), format!("mkdir {dir}")]
+                    {
+                        // Only a directory that was marked has another one in it.
+                        let _ = command(sim, &format!("node{n}"), &Argv::new(line.split(' '))).await;
+                    }
+                }
+            }
             "brick" => make_brick(sim, words[0], words[1], words[2]).await,
             "!" => {
                 let output = command(sim, words[0], &Argv::new(words[1..].iter().copied())).await;

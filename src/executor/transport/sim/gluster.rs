@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     command::Done,
-    print,
+    print, rebalance,
     state::{Peer, Pool, State},
     text::Text,
     volumes,
@@ -50,6 +50,9 @@ pub(super) fn run(state: &mut State, node: &Text, words: &[String], down: &BTree
         ["volume", "info", name] => print::one_volume(at.state, node, name, xml),
         ["volume", "list"] => print::volume_list(at.state, node),
         ["volume", "heal", name, "info"] if xml => print::heal_info(at.state, node, name, down),
+        ["volume", "rebalance", name, verb @ ("start" | "status" | "stop")] => {
+            rebalance::run(at.state, node, (name, verb), xml, down)
+        }
         ["volume", verb, name, rest @ ..] => {
             let answer = volumes::run(&mut at, verb, name, rest);
             let Some(answer) = answer else {

@@ -47,6 +47,7 @@ mod lvm;
 mod names;
 mod perform;
 mod print;
+mod rebalance;
 mod report;
 mod snapshot;
 mod socket;

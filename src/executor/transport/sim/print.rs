@@ -8,8 +8,8 @@ use super::{
     text::Text,
 };
 
-const HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?>\n<cliOutput>\n";
-const GOOD: &str = "  <opRet>0</opRet>\n  <opErrno>0</opErrno>\n  <opErrstr/>\n";
+pub(super) const HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?>\n<cliOutput>\n";
+pub(super) const GOOD: &str = "  <opRet>0</opRet>\n  <opErrno>0</opErrno>\n  <opErrstr/>\n";
 
 /// A refusal in XML.
 pub(super) fn refused(errno: i32, why: &str) -> String {
@@ -177,7 +177,7 @@ fn kind(volume: &Volume) -> (u8, &'static str) {
     }
 }
 
-fn sets(volume: &Volume) -> usize {
+pub(super) fn sets(volume: &Volume) -> usize {
     volume.bricks.len() / usize::from(volume.replica.max(volume.disperse).max(1))
 }
 
@@ -244,6 +244,6 @@ fn print_volume(text: &mut String, state: &State, name: &str, volume: &Volume) {
     text.push_str("        </options>\n      </volume>\n");
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     quick_xml::escape::partial_escape(text).into_owned()
 }

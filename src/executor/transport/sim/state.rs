@@ -155,6 +155,17 @@ pub(super) struct Volume {
     pub(super) bricks: Vec<Brick>,
     /// Those that were set, the newest first.
     pub(super) options: Vec<(Text, Text)>,
+    /// The last rebalance.
+    #[serde(default)]
+    pub(super) rebalance: Option<Rebalance>,
+}
+
+/// A rebalance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Rebalance {
+    pub(super) id: Id,
+    /// 1 in progress, 2 stopped, 3 completed.
+    pub(super) status: u8,
 }
 
 /// A brick of a gluster volume.

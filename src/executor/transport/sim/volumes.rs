@@ -11,6 +11,12 @@ use super::{
 };
 use crate::units::Id;
 
+/// How glusterd says that another node has refused, before and after the name of the node: older commands
+/// and newer ones do it differently.
+type Phase = (&'static str, &'static str);
+const STAGING: Phase = ("Staging failed", "Error: ");
+const VALIDATION: Phase = ("Pre Validation failed", "");
+
 /// Runs `gluster volume VERB NAME REST`; none if there is no such verb.
 pub(super) fn run(at: &mut Glusterd, verb: &str, name: &str, rest: &[&str]) -> Option<Answer> {
     let force = rest.last() == Some(&"force");
@@ -54,7 +60,7 @@ impl Glusterd<'_> {
             let kind = if layout.disperse > 0 { "disperse" } else { "replicate" };
             self.check_order(&layout.bricks, layout.set(), kind)?;
         }
-        self.stage(&layout.bricks, id, layout.force)?;
+        self.stage(&layout.bricks, id, layout.force, STAGING)?;
         if !layout.bricks.len().is_multiple_of(layout.set()) {
             let why = "number of bricks is not a multiple of replica count";
             return Err(why.to_owned().into());
@@ -68,6 +74,7 @@ impl Glusterd<'_> {
             redundancy: layout.redundancy,
             bricks: layout.bricks.into_boxed_slice().into_vec(),
             options: vec![],
+            rebalance: None,
         };
         self.pool().volumes.insert(name.into(), volume);
         Ok(": please start the volume to access data".into())
@@ -91,7 +98,7 @@ impl Glusterd<'_> {
 
     /// Checks new bricks on all nodes and marks their directories: on this node first, then, if
     /// it agrees, on all others, whatever one of them says.
-    fn stage(&mut self, bricks: &[Brick], id: Id, force: bool) -> Result<(), Refusal> {
+    fn stage(&mut self, bricks: &[Brick], id: Id, force: bool, phase: Phase) -> Result<(), Refusal> {
         let mut changed = false;
         let refusal = |why: String, changed: bool| Refusal { changed, ..why.into() };
         for brick in bricks {
@@ -111,7 +118,7 @@ impl Glusterd<'_> {
             }
             match self.state.make_brick(&node, brick, id, force) {
                 Ok(()) => changed = true,
-                Err(why) => failures.push(format!("Staging failed on {}. Error: {why}", brick.host)),
+                Err(why) => failures.push(format!("{} on {}. {}{why}", phase.0, brick.host, phase.1)),
             }
         }
         if failures.is_empty() {
@@ -129,10 +136,11 @@ impl Glusterd<'_> {
         if self.down.contains(node) {
             return Err(format!("Host {host} not connected"));
         }
-        let dir = self.state.nodes.get(node).and_then(|at| at.dir(&brick.path.to_string()));
-        let mark = dir.and_then(|dir| dir.volume);
-        let mut volumes = self.known_pool().into_iter().flat_map(|pool| pool.volumes.values());
-        if mark.is_some_and(|mark| volumes.any(|volume| volume.id == mark)) {
+        let mut bricks =
+            self.known_pool().into_iter().flat_map(|pool| pool.volumes.values()).flat_map(|v| &v.bricks);
+        let same =
+            |other: &Brick| other.path == brick.path && self.state.resolve(&other.host.to_string()) == *node;
+        if bricks.any(same) {
             return Err(format!(
                 "Brick: {host}:{} not available. Brick may be containing or be contained by an existing brick.",
                 brick.path
@@ -234,6 +242,9 @@ impl Glusterd<'_> {
         if volume.status != 1 && !force {
             return Err(format!("Volume {name} is not in the started state").into());
         }
+        if volume.rebalance.is_some_and(|rebalance| rebalance.status == 1) && !force {
+            return Err(format!("rebalance session is in progress for the volume '{name}'").into());
+        }
         volume.status = 2;
         let (id, bricks) = (volume.id, volume.bricks.clone());
         self.run_bricks(id, &bricks, false);
@@ -259,6 +270,10 @@ impl Glusterd<'_> {
         let set = usize::from(volume.replica.max(volume.disperse).max(1));
         let kind = if volume.disperse > 0 { "disperse" } else { "replicate" };
         let (id, started) = (volume.id, volume.status == 1);
+        if volume.rebalance.is_some_and(|rebalance| rebalance.status == 1) {
+            let why = format!("Volume name {name} rebalance is in progress. Please retry after completion");
+            return Err(why.into());
+        }
         if !layout.bricks.len().is_multiple_of(set) {
             let why = format!("Incorrect number of bricks supplied {} with count {set}", layout.bricks.len());
             return Err(why.into());
@@ -266,7 +281,7 @@ impl Glusterd<'_> {
         if !layout.force {
             self.check_order(&layout.bricks, set, kind)?;
         }
-        self.stage(&layout.bricks, id, layout.force)?;
+        self.stage(&layout.bricks, id, layout.force, VALIDATION)?;
         self.run_bricks(id, &layout.bricks, started);
         self.volume_mut(name)?.bricks.extend(layout.bricks);
         Ok(String::new())
@@ -284,7 +299,7 @@ impl Glusterd<'_> {
             let why = format!("brick: {}:{} does not exist in volume: {name}", old.host, old.path);
             return Err(why.into());
         };
-        self.stage(std::slice::from_ref(&new), id, true)?;
+        self.stage(std::slice::from_ref(&new), id, true, VALIDATION)?;
         self.run_bricks(id, std::slice::from_ref(&old), false);
         self.run_bricks(id, std::slice::from_ref(&new), started);
         self.volume_mut(name)?.bricks[at] = new;
