@@ -21,7 +21,6 @@ use crate::units::{Bytes, Id};
     category = "gluster",
     status = "GlusterDeviceStatus",
     selectable = ".spec.node",
-    printcolumn(name = "Node", type_ = "string", json_path = ".spec.node"),
     printcolumn(name = "Path", type_ = "string", json_path = ".spec.path"),
     printcolumn(name = "Free", type_ = "string", json_path = ".status.capacity.free"),
     printcolumn(name = "Bricks", type_ = "integer", json_path = ".status.bricks"),
@@ -30,6 +29,7 @@ use crate::units::{Bytes, Id};
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Ready")].status"#
     ),
+    printcolumn(name = "Node", type_ = "string", json_path = ".spec.node", priority = 1),
     printcolumn(name = "State", type_ = "string", json_path = ".spec.state", priority = 1),
     printcolumn(name = "Total", type_ = "string", json_path = ".status.capacity.total", priority = 1),
     printcolumn(name = "PV-UUID", type_ = "string", json_path = ".status.pvUuid", priority = 1),

@@ -21,7 +21,6 @@ use crate::units::Id;
     category = "gluster",
     status = "GlusterNodeStatus",
     selectable = ".spec.cluster",
-    printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.cluster"),
     printcolumn(name = "Zone", type_ = "integer", json_path = ".status.zone"),
     printcolumn(name = "State", type_ = "string", json_path = ".spec.state"),
     printcolumn(name = "Bricks", type_ = "integer", json_path = ".status.bricks"),

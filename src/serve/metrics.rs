@@ -35,6 +35,11 @@ struct ByReadiness {
 }
 
 #[derive(Clone, Debug, Default, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByKind {
+    kind: String,
+}
+
+#[derive(Clone, Debug, Default, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Build {
     version: String,
 }
@@ -99,6 +104,19 @@ impl Figures {
         let volumes =
             counted(volumes.iter().map(|volume| condition_is(volume.conditions(), READY)).collect());
         registry.register("volumes", "Volumes", volumes);
+        let unreadable = Family::<ByKind, Gauge>::default();
+        let caches = &self.caches;
+        for (kind, count) in [
+            ("GlusterCluster", caches.clusters.unreadable().borrow().len()),
+            ("GlusterNode", caches.nodes.unreadable().borrow().len()),
+            ("GlusterDevice", caches.devices.unreadable().borrow().len()),
+            ("GlusterVolume", caches.volumes.unreadable().borrow().len()),
+        ] {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            unreadable.get_or_create(&ByKind { kind: kind.into() }).set(count);
+        }
+        let help = "Stored objects that are not understood, and that nothing is done about";
+        registry.register("unreadable_objects", help, unreadable);
         let audit = Gauge::<i64>::default();
         audit.set(self.audit.load(Ordering::Relaxed));
         let help = "Faults that the last audit has found between objects and nodes; -1 before the first one";

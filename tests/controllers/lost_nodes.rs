@@ -6,7 +6,8 @@ use bricklayer::executor::ops::mount;
 use bricklayer::executor::{Batch, LOOK_DEADLINE, Transport};
 use bricklayer::intent::Decision;
 use bricklayer::resources::{
-    FAILED, GlusterNode, GlusterVolume, OnRefusal, PLACED, REACHABLE, READY, condition, condition_is,
+    DEGRADED, FAILED, GlusterNode, GlusterVolume, OnRefusal, PLACED, REACHABLE, READY, condition,
+    condition_is,
 };
 
 use crate::rig::{Rig, RigOptions, directory, host, id, in_runtime, node_name, volume_remains, wish};
@@ -58,6 +59,32 @@ fn a_create_goes_to_the_nodes_that_are_there() {
             rig.close().await;
         });
     }
+}
+
+#[test]
+fn a_volume_says_which_brick_is_away_and_when_it_is_back() {
+    let directory = directory();
+    in_runtime(async {
+        let rig = Rig::open(directory.path(), watchful()).await;
+        rig.make_topology(3, 1).await;
+        rig.create_ready("a", wish(3)).await;
+        rig.sim.faults().down(&host(2));
+        let volume = id("a").to_string();
+        let away = |seen: Option<&GlusterVolume>| {
+            let degraded = condition(seen?.conditions(), DEGRADED)?;
+            (degraded.status == "True").then(|| degraded.message.clone())
+        };
+        let text = rig.until(&rig.caches.volumes, &volume, "is degraded", away).await;
+        assert!(text.starts_with("1 of 3 bricks are away: storage2:/"), "{text}");
+        assert!(text.ends_with("node manage2 does not answer"), "{text}");
+        rig.sim.faults().up(&host(2));
+        let whole = |seen: Option<&GlusterVolume>| {
+            (condition(seen?.conditions(), DEGRADED)?.status == "False").then_some(())
+        };
+        rig.until(&rig.caches.volumes, &volume, "is whole again", whole).await;
+        assert_eq!(rig.agrees().await, 3);
+        rig.close().await;
+    });
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 #[path = "../fixture/mod.rs"]
 mod fixture;
+mod topology;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -31,6 +32,12 @@ fn main() -> ExitCode {
             ("a volume kept by its policy", retained),
             ("what is in use is not removed", in_use),
             ("fifty claims and a killed operator", fifty_claims),
+            ("topology in any order", topology::any_order),
+            ("topology of Kubernetes nodes", topology::nodes_of_kubernetes),
+            ("topology removals wait and say why", topology::removals_wait),
+            ("topology with broken objects", topology::broken_objects),
+            ("topology with an edited status", topology::edited_status),
+            ("topology in 80 columns", topology::columns),
         ],
     )
 }

@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 
 use crate::controllers::Context;
-use crate::resources::{GlusterNode, Hostnames, KubernetesNode};
+use crate::resources::{ACCEPTED, GlusterNode, Hostnames, KubernetesNode, condition_is};
 use crate::store::{StoreError, explained};
 
 /// The label that tells the zone of a Kubernetes node.
@@ -28,6 +28,17 @@ pub struct Located {
 /// Why there is no such node: one word, and a text for people.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Missing(pub &'static str, pub String);
+
+/// Which Kubernetes node to look for. Once one was found, it is that one, whatever gets its labels
+/// later.
+pub fn wanted(node: &GlusterNode) -> Option<KubernetesNode> {
+    let wanted = node.spec.kubernetes_node.as_ref()?;
+    let found = node.status.as_ref().and_then(|status| status.kubernetes_node.clone());
+    Some(match found.filter(|_| condition_is(node.conditions(), ACCEPTED)) {
+        Some(name) => KubernetesNode { name: Some(name), ..KubernetesNode::default() },
+        None => wanted.clone(),
+    })
+}
 
 /// Looks for the Kubernetes node that is wanted.
 pub async fn find(

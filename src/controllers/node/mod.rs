@@ -59,8 +59,8 @@ pub async fn pass(node: Arc<GlusterNode>, context: Arc<Context>) -> Result<Actio
     if adopt(&context, node.as_ref()).await? {
         return Ok(Action::await_change());
     }
-    let located = match &node.spec.kubernetes_node {
-        Some(wanted) => Some(located::find(&context, wanted).await?),
+    let located = match located::wanted(&node) {
+        Some(wanted) => Some(located::find(&context, &wanted).await?),
         None => None,
     };
     if !condition_is(node.conditions(), ACCEPTED) || node.hostnames().is_empty() {

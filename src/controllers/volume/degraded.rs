@@ -35,10 +35,10 @@ impl Places {
         match self.nodes.get(&node) {
             None => return Some("its node has no object any more".into()),
             Some(node) if node_is_away(node) => {
-                return Some(format!("node {} does not answer", node.name_any()));
+                return Some(format!("node {} does not answer", shown(node)));
             }
             Some(node) if node.spec.state == State::Failed => {
-                return Some(format!("node {} is given up", node.name_any()));
+                return Some(format!("node {} is given up", shown(node)));
             }
             Some(_) => {}
         }
@@ -53,6 +53,12 @@ impl Places {
             Some(_) => None,
         }
     }
+}
+
+/// A node as people know it: what REST has made is named by its id.
+fn shown(node: &GlusterNode) -> String {
+    let named_by_id = node.name_any() == id_of(node).to_string();
+    if named_by_id { node.manage_host().to_owned() } else { node.name_any() }
 }
 
 /// Whether a node does not answer.
