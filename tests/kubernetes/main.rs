@@ -4,6 +4,9 @@
 #[path = "../fixture/mod.rs"]
 mod fixture;
 
+mod availability;
+mod replicas;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -21,18 +24,16 @@ fn main() -> ExitCode {
     let cluster = ControlPlane::start(None);
     let kubeconfig = cluster.deploy();
     let world = World { cluster, kubeconfig, data: tempfile::tempdir().unwrap() };
-    fixture::scenarios(
-        &world,
-        &[
-            ("the schema explains itself and refuses nonsense", schema),
-            ("a topology and a claim, and back", claim_and_back),
-            ("a claim that cannot be served says why", refused_claim),
-            ("a claim deleted while nobody looks leaves nothing", claim_deleted_unseen),
-            ("a volume kept by its policy", retained),
-            ("what is in use is not removed", in_use),
-            ("fifty claims and a killed operator", fifty_claims),
-        ],
-    )
+    let ours: &[fixture::Scenario<World>] = &[
+        ("the schema explains itself and refuses nonsense", schema),
+        ("a topology and a claim, and back", claim_and_back),
+        ("a claim that cannot be served says why", refused_claim),
+        ("a claim deleted while nobody looks leaves nothing", claim_deleted_unseen),
+        ("a volume kept by its policy", retained),
+        ("what is in use is not removed", in_use),
+        ("fifty claims and a killed operator", fifty_claims),
+    ];
+    fixture::scenarios(&world, &[ours, availability::SCENARIOS].concat())
 }
 
 impl World {
