@@ -3,8 +3,9 @@
 //! that was paused, or cut off, sends nothing once somebody else may hold the Lease.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use crate::executor::Permit;
@@ -17,19 +18,19 @@ pub const RENEW_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     monotonic: Instant,
-    wall: SystemTime,
+    wall: Timestamp,
 }
 
 impl Moment {
     /// This moment.
     pub fn now() -> Self {
-        Self { monotonic: Instant::now(), wall: SystemTime::now() }
+        Self { monotonic: Instant::now(), wall: Timestamp::now() }
     }
 
     /// How long ago it was, by the clock that says more.
     fn elapsed(self, now: Self) -> Duration {
         let monotonic = now.monotonic.saturating_duration_since(self.monotonic);
-        monotonic.max(now.wall.duration_since(self.wall).unwrap_or_default())
+        monotonic.max(Duration::try_from(now.wall.duration_since(self.wall)).unwrap_or_default())
     }
 }
 
