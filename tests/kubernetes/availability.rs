@@ -1,18 +1,23 @@
 //! Two replicas: one works, both answer. What happens when the one that works is killed, paused or cut
 //! off, and when the API server or etcd is away or has forgotten what was watched.
 
+use std::io::Read;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::World;
-use super::fixture::{Scenario, wait_for};
+use super::fixture::{Scenario, run, tree, wait_for};
 use super::replicas::{Nodes, Reader, Replica, Way};
 
 /// The scenarios of this file.
 pub const SCENARIOS: &[Scenario<World>] = &[
     ("availability: both replicas answer, whoever works", both_answer),
+    ("availability: HTTPS and tokens through the standby", encrypted),
     ("availability: the leader is killed during thirty creates", killed),
     ("availability: the leader is paused for a minute", paused),
     ("availability: the leader is cut off from the API server", cut_off),
@@ -65,6 +70,63 @@ fn both_answer(world: &World) {
     let (status, ..) = first.ask("GET", &queue, None).unwrap();
     assert_eq!(status, 204, "a replica knows the ids that another one has given");
     assert_eq!(nodes.commands_of("second"), 0, "only the one that works sends commands");
+    tidy_up(world, nodes, vec![first, second]);
+}
+
+/// Makes an authority and a certificate of it for 127.0.0.1, and puts the certificate where it is served.
+fn certificate(directory: &Path, authority: &str) -> PathBuf {
+    let file = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let openssl = |words: &[&str]| run(Command::new("openssl").args(words).current_dir(directory));
+    let (ca, ca_key) = (file(&format!("{authority}.crt")), file(&format!("{authority}.key")));
+    let new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
+    let subject = format!("/CN={authority}");
+    let own = ["req", "-x509", "-subj", subject.as_str(), "-keyout", ca_key.as_str(), "-out", ca.as_str()];
+    openssl(&[&own[..], &new_key[..]].concat());
+    let signed = ["-CA", ca.as_str(), "-CAkey", ca_key.as_str(), "-addext", "subjectAltName=IP:127.0.0.1"];
+    // The certificate is exchanged before its key: for a moment they are no pair.
+    let leaf = ["req", "-x509", "-subj", "/CN=rest", "-keyout", "new.key", "-out", "new.crt"];
+    openssl(
+        &[&leaf[..], &signed[..], &["-addext", "basicConstraints=critical,CA:FALSE"], &new_key[..]].concat(),
+    );
+    std::fs::rename(directory.join("new.crt"), directory.join("tls.crt")).unwrap();
+    std::fs::rename(directory.join("new.key"), directory.join("tls.key")).unwrap();
+    PathBuf::from(ca)
+}
+
+fn encrypted(world: &World) {
+    let clients = PathBuf::from(run(&mut Command::new(tree().join("tests/heketi/clients/build"))).trim());
+    let directory = tempfile::tempdir().unwrap();
+    let authority = certificate(directory.path(), "first");
+    let file = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (certificate_file, key_file) = (file("tls.crt"), file("tls.key"));
+    let more = ["--tls-cert", certificate_file.as_str(), "--tls-key", key_file.as_str()];
+    let keys = [("HEKETI_ADMIN_KEY", "My Secret"), ("HEKETI_USER_KEY", "Their Secret")];
+    let nodes = Nodes::start(world);
+    let start = |identity| Replica::start_with(world, &nodes, identity, &world.kubeconfig, &more, &keys);
+    let mut first = start("first");
+    first.works(40);
+    let second = start("second");
+    assert!(second.url.starts_with("https://"), "{}", second.url);
+    // Somebody who connects and says nothing is sent away, and holds up nobody meanwhile.
+    let port = second.url.trim_start_matches("https://");
+    let mut silent = TcpStream::connect(port).unwrap();
+    silent.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let said = run(Command::new(clients.join("python/bin/python"))
+        .arg(tree().join("tests/kubernetes/client.py"))
+        .args([second.url.as_str(), "My Secret"])
+        .env("REQUESTS_CA_BUNDLE", &authority));
+    assert!(said.contains("came and went"), "{said}");
+    assert_eq!(silent.read(&mut [0; 16]).unwrap(), 0, "the silent connection is closed");
+    let answers = |authority: &Path| {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "--noproxy", "*", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}", "--cacert"]);
+        let output = curl.arg(authority).arg(format!("{}/clusters", second.url)).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(answers(&authority), "401", "a token is needed");
+    let other = certificate(directory.path(), "second");
+    wait_for("the new certificate to be served", 60, || (answers(&other) == "401").then_some(()));
+    assert_eq!(answers(&authority), "000", "the old one is not served any more");
     tidy_up(world, nodes, vec![first, second]);
 }
 

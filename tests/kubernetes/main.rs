@@ -6,6 +6,7 @@ mod fixture;
 
 mod availability;
 mod replicas;
+mod rights;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
         ("what is in use is not removed", in_use),
         ("fifty claims and a killed operator", fifty_claims),
     ];
-    fixture::scenarios(&world, &[ours, availability::SCENARIOS].concat())
+    fixture::scenarios(&world, &[ours, availability::SCENARIOS, rights::SCENARIOS].concat())
 }
 
 impl World {
@@ -45,7 +46,7 @@ impl World {
         let words = ["operator", "--listen", "127.0.0.1:0", "--allow-simulated", "--data", self.data()];
         let env = [("KUBECONFIG", self.kubeconfig.to_str().unwrap())];
         let mut operator = Server::start(None, &words, &env, &self.data.path().join("operator.log"));
-        // A killed one has not given its lease back: that takes 15 s to run out.
+        // A killed one has not given its lease back: that takes 12 s to run out.
         operator.wait_for_output("operator works", 40);
         operator
     }
