@@ -44,6 +44,26 @@ struct Build {
     version: String,
 }
 
+/// What every replica says of itself.
+fn about_process(works: bool) -> Registry {
+    let mut registry = Registry::with_prefix("bricklayer");
+    let build = Family::<Build, Gauge>::default();
+    build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION").into() }).set(1);
+    registry.register("build_info", "The version that runs", build);
+    let leader = Gauge::<i64>::default();
+    leader.set(i64::from(works));
+    registry.register("leader", "1 if this replica works, 0 if it waits for the Lease", leader);
+    registry
+}
+
+/// The figures of a replica that waits. What it sees, the one that works tells: sums stay right.
+pub fn waiting() -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    encode_registry(&mut text, &about_process(false))?;
+    encode_eof(&mut text)?;
+    Ok(text)
+}
+
 impl Figures {
     /// Figures of what these caches show.
     pub fn new(caches: Caches) -> Self {
@@ -63,10 +83,7 @@ impl Figures {
     /// All figures in the text format. An error is one of the formatter and never happens with a
     /// string to write to.
     pub fn text(&self) -> Result<String, std::fmt::Error> {
-        let mut registry = Registry::with_prefix("bricklayer");
-        let build = Family::<Build, Gauge>::default();
-        build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION").into() }).set(1);
-        registry.register("build_info", "The version that runs", build);
+        let mut registry = about_process(true);
         let (simulated, free) =
             (Family::<ByCluster, Gauge>::default(), Family::<ByCluster, Gauge>::default());
         for cluster in self.caches.clusters.list() {

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::metrics::Figures;
+use super::metrics::{self, Figures};
 
 /// Whether the process is ready, and where it says so.
 pub struct Readiness {
@@ -25,7 +25,7 @@ impl Readiness {
         self.ready.store(true, Ordering::Relaxed);
     }
 
-    /// From now on /metrics has figures.
+    /// From now on /metrics has all figures: before, it says that this replica waits.
     pub fn show(&self, figures: Figures) {
         // Set once: a second call changes nothing, the first figures stay right.
         let _ = self.figures.set(figures);
@@ -54,11 +54,11 @@ pub async fn serve(listen: &str) -> anyhow::Result<Readiness> {
     };
     let figures = Arc::new(OnceLock::<Figures>::new());
     let shown = figures.clone();
-    let metrics = move || async move { metrics(shown.get()) };
+    let figures_now = move || async move { told(shown.get()) };
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics));
+        .route("/metrics", get(figures_now));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "the probes ended");
@@ -67,13 +67,12 @@ pub async fn serve(listen: &str) -> anyhow::Result<Readiness> {
     Ok(Readiness { ready, figures, address })
 }
 
-fn metrics(figures: Option<&Figures>) -> Response {
-    match figures.map(Figures::text) {
-        Some(Ok(text)) => {
+fn told(figures: Option<&Figures>) -> Response {
+    match figures.map_or_else(metrics::waiting, Figures::text) {
+        Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(axum::http::header::CONTENT_TYPE, kind)], text).into_response()
         }
-        Some(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "this replica waits for the lease\n").into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

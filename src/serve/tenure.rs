@@ -3,33 +3,35 @@
 //! that was paused, or cut off, sends nothing once somebody else may hold the Lease.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use crate::executor::Permit;
 
-/// A holder that could not renew for this long stands still: before anybody else may take the Lease.
-pub const RENEW_WITHIN: Duration = Duration::from_secs(10);
+/// A holder that could not renew for this long stands still: 4 s before anybody else may take the Lease,
+/// so that what it has sent has arrived by then.
+pub const RENEW_WITHIN: Duration = Duration::from_secs(8);
 
 /// A moment by both clocks. The monotonic one does not see the time for which a machine was
 /// suspended; the other one may be set back.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     monotonic: Instant,
-    wall: SystemTime,
+    wall: Timestamp,
 }
 
 impl Moment {
     /// This moment.
     pub fn now() -> Self {
-        Self { monotonic: Instant::now(), wall: SystemTime::now() }
+        Self { monotonic: Instant::now(), wall: Timestamp::now() }
     }
 
     /// How long ago it was, by the clock that says more.
     fn elapsed(self, now: Self) -> Duration {
         let monotonic = now.monotonic.saturating_duration_since(self.monotonic);
-        monotonic.max(now.wall.duration_since(self.wall).unwrap_or_default())
+        monotonic.max(Duration::try_from(now.wall.duration_since(self.wall)).unwrap_or_default())
     }
 }
 
@@ -85,12 +87,12 @@ mod tests {
         tenure.renew(start);
         for (monotonic, wall, holds) in [
             (0, 0, true),
-            (9, 9, true),
-            (10, 10, false),
+            (7, 7, true),
+            (8, 8, false),
             (60, 60, false),
             (2, 60, false),
             (60, -5, false),
-            (9, -60, true),
+            (7, -60, true),
         ] {
             let now = later(start, monotonic, wall);
             assert_eq!(tenure.holds_at(now), holds, "{monotonic} s and {wall} s later");

@@ -1,6 +1,7 @@
 # kube.bash: steps that the scripts of a control plane share. Sourced by them, never run. They work in DIR:
 #   admin.conf   cluster-admin, needs no other file     pki/    the CA and all keys
 #   pids/NAME    a daemon's process                     log/NAME  what it wrote
+#   words/NAME   how it was started
 #   node/        the node's own files: its /var, what differs in its /etc, configurations
 
 # ---- certificates, kubeconfigs (in DIR/pki)
@@ -29,7 +30,9 @@ EOF
 start() { # name, program, words...
   local name=$1
   shift
-  GOMAXPROCS=${GOMAXPROCS:-2} setsid "$@" >"log/$name" 2>&1 </dev/null &
+  mkdir -p words
+  printf '%s\0' "$@" >"words/$name"
+  GOMAXPROCS=${GOMAXPROCS:-2} setsid "$@" >>"log/$name" 2>&1 </dev/null &
   echo $! >"pids/$name"
   disown
 }

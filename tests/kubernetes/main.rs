@@ -3,6 +3,10 @@
 
 #[path = "../fixture/mod.rs"]
 mod fixture;
+
+mod availability;
+mod replicas;
+mod rights;
 mod topology;
 
 use std::path::{Path, PathBuf};
@@ -22,24 +26,22 @@ fn main() -> ExitCode {
     let cluster = ControlPlane::start(None);
     let kubeconfig = cluster.deploy();
     let world = World { cluster, kubeconfig, data: tempfile::tempdir().unwrap() };
-    fixture::scenarios(
-        &world,
-        &[
-            ("the schema explains itself and refuses nonsense", schema),
-            ("a topology and a claim, and back", claim_and_back),
-            ("a claim that cannot be served says why", refused_claim),
-            ("a claim deleted while nobody looks leaves nothing", claim_deleted_unseen),
-            ("a volume kept by its policy", retained),
-            ("what is in use is not removed", in_use),
-            ("fifty claims and a killed operator", fifty_claims),
-            ("topology in any order", topology::any_order),
-            ("topology of Kubernetes nodes", topology::nodes_of_kubernetes),
-            ("topology removals wait and say why", topology::removals_wait),
-            ("topology with broken objects", topology::broken_objects),
-            ("topology with an edited status", topology::edited_status),
-            ("topology in 80 columns", topology::columns),
-        ],
-    )
+    let ours: &[fixture::Scenario<World>] = &[
+        ("the schema explains itself and refuses nonsense", schema),
+        ("a topology and a claim, and back", claim_and_back),
+        ("a claim that cannot be served says why", refused_claim),
+        ("a claim deleted while nobody looks leaves nothing", claim_deleted_unseen),
+        ("a volume kept by its policy", retained),
+        ("what is in use is not removed", in_use),
+        ("fifty claims and a killed operator", fifty_claims),
+        ("topology in any order", topology::any_order),
+        ("topology of Kubernetes nodes", topology::nodes_of_kubernetes),
+        ("topology removals wait and say why", topology::removals_wait),
+        ("topology with broken objects", topology::broken_objects),
+        ("topology with an edited status", topology::edited_status),
+        ("topology in 80 columns", topology::columns),
+    ];
+    fixture::scenarios(&world, &[ours, availability::SCENARIOS, rights::SCENARIOS].concat())
 }
 
 impl World {
@@ -51,7 +53,7 @@ impl World {
         let words = ["operator", "--listen", "127.0.0.1:0", "--allow-simulated", "--data", self.data()];
         let env = [("KUBECONFIG", self.kubeconfig.to_str().unwrap())];
         let mut operator = Server::start(None, &words, &env, &self.data.path().join("operator.log"));
-        // A killed one has not given its lease back: that takes 15 s to run out.
+        // A killed one has not given its lease back: that takes 12 s to run out.
         operator.wait_for_output("operator works", 40);
         operator
     }

@@ -79,7 +79,8 @@ fn nonce() -> u32 {
 }
 
 fn cut(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default()
+    let end = text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= MAX_TEXT).last();
+    text.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
 fn bytes(hex: &str) -> Option<Vec<u8>> {
