@@ -36,6 +36,7 @@ test: ## Run every test that needs no root; sets itself up
 test-real: ## Run the tests on real LVM, XFS and GlusterFS (root; a lab of virtual nodes); sets itself up
 	@tests/setup real
 	$(CARGO) test --locked --test real
+	$(CARGO) test --locked --test cluster
 
 check: ## Format, lints, documentation, dependencies, generated files
 	@tests/setup
