@@ -1,0 +1,28 @@
+//! A whole cluster: a control plane, a node that runs pods from our own images, and real storage
+//! nodes beside it. Users' commands only: helm, kubectl, and the clients of the REST API. Needs root;
+//! `make test-real` sets it up and runs it.
+
+#[path = "../fixture/mod.rs"]
+mod fixture;
+
+mod failover;
+mod install;
+mod mounts;
+mod world;
+
+use std::process::ExitCode;
+
+use world::World;
+
+fn main() -> ExitCode {
+    let world = World::start();
+    fixture::scenarios(
+        &world,
+        &[
+            ("the README's path, word for word, done by our pods", install::readme),
+            ("a claim mounted by pods", mounts::claim_in_pods),
+            ("a leader's pod is lost during thirty creates", failover::thirty_claims),
+            ("upgrade, uninstall and a new install keep every object", install::keeps_objects),
+        ],
+    )
+}

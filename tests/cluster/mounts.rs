@@ -1,0 +1,51 @@
+//! Volumes of claims, mounted by pods with the real FUSE client.
+
+use serde_json::json;
+
+use crate::fixture::wait_for;
+use crate::world::World;
+
+/// Runs a shell text in a pod of the host's network that may mount, with the volume at /volume, and
+/// gives back what it printed.
+fn in_pod(world: &World, name: &str, source: &str, text: &str) -> String {
+    let image = concat!("gluster-server:", env!("CARGO_PKG_VERSION"));
+    let text = format!("set -e; mkdir /volume; mount -t glusterfs {source} /volume; {text}; umount /volume");
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"},
+        "spec": {"hostNetwork": true, "restartPolicy": "Never", "terminationGracePeriodSeconds": 1,
+            "volumes": [{"name": "fuse", "hostPath": {"path": "/dev/fuse"}}],
+            "containers": [{"name": "client", "image": image, "imagePullPolicy": "Never",
+                "command": ["bash", "-c", text], "securityContext": {"privileged": true},
+                "volumeMounts": [{"name": "fuse", "mountPath": "/dev/fuse"}]}]}});
+    world.cluster.apply(&pod.to_string());
+    let phase = wait_for(&format!("pod {name} to end"), 120, || {
+        let phase = world.cluster.value(&["pod", name], "{.status.phase}");
+        ["Succeeded", "Failed"].contains(&phase.as_str()).then_some(phase)
+    });
+    let output = world.cluster.run(&["logs", name]);
+    assert_eq!(phase, "Succeeded", "{name}: {output}");
+    world.cluster.run(&["delete", "pod", name, "--timeout=60s"]);
+    output
+}
+
+/// Written by one pod, read by another, and gone again.
+pub fn claim_in_pods(world: &World) {
+    world.installed();
+    let before = world.lab.state();
+    world.claims(&["shared".into()], "gluster", "1Gi");
+    world.cluster.run(&["wait", "--for=jsonpath={.status.phase}=Bound", "pvc/shared", "--timeout=120s"]);
+    let persistent = world.cluster.value(&["pvc/shared"], "{.spec.volumeName}");
+    let volume = world.cluster.value(&["pv", &persistent], "{.spec.csi.volumeAttributes.volume}");
+    let source = |node| format!("{}:/{volume}", world.lab.host(node));
+    let written = in_pod(
+        world,
+        "writer",
+        &source(1),
+        "dd if=/dev/urandom of=/volume/data bs=1M count=64 conv=fsync status=none; sha256sum </volume/data",
+    );
+    assert_eq!(written.trim().len(), 67, "a checksum: {written}");
+    let read = in_pod(world, "reader", &source(2), "sha256sum </volume/data");
+    assert_eq!(read, written, "what one pod has written, the other reads");
+    world.cluster.run(&["delete", "pvc", "shared", "--timeout=120s"]);
+    world.nothing_left();
+    assert_eq!(world.lab.state(), before, "the nodes are not as before the claim");
+}
