@@ -30,6 +30,7 @@ test: ## Run every test that needs no root; sets itself up
 	$(CARGO) test --locked
 	tests/kube/with env BRICKLAYER_TEST_REAL=1 bash -c 'BRICKLAYER_TEST_KUBECONFIG=$$KUBECONFIG $(CARGO) test --locked --test api_service'
 	$(CARGO) test --locked --test kubernetes
+	$(CARGO) test --locked --test charts
 	tests/heketi/clients/run
 
 test-real: ## Run the tests on real LVM, XFS and GlusterFS (root; a lab of virtual nodes); sets itself up
@@ -44,14 +45,16 @@ check: ## Format, lints, documentation, dependencies, generated files
 	tests/deny check bans licenses sources
 	@$(CARGO) run --quiet --locked -- crds | diff -u crds/bricklayer.yaml - || \
 	  { echo 'crds/bricklayer.yaml is stale: run `make generate`' >&2; exit 1; }
+	charts/generate --check
 
 advisories: ## Ask the advisory database about the dependencies (needs the network)
 	tests/deny check advisories
 
-generate: ## Write crds/ again from the code
+generate: ## Write crds/ again from the code, and deploy/ and the chart of the kinds from theirs
 	@mkdir -p target
 	$(CARGO) run --quiet --locked -- crds >target/crds.yaml
 	mv target/crds.yaml crds/bricklayer.yaml
+	charts/generate
 
 images: build ## Write container images to target/images, without docker (gluster-server: root, Debian)
 	images/operator target/images/bricklayer.tar target/release/bricklayer

@@ -3,6 +3,7 @@
 
 mod error;
 mod http;
+mod probe;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,8 @@ pub enum ClientCommand {
     Device(Noun<DeviceCommand>),
     /// Create, show and delete volumes
     Volume(Noun<VolumeCommand>),
+    /// Ask until a server answers well
+    Probe(probe::Probe),
 }
 
 /// A noun: its verbs, and where the server is.
@@ -254,6 +257,7 @@ fn execute(
                 VolumeCommand::Delete { volume } => volume::delete(&server, volume, format, out),
             }
         }
+        ClientCommand::Probe(probe) => probe::run(probe, out),
     }
 }
 

@@ -561,3 +561,15 @@ fn the_example_is_a_topology() {
     let (_, out, _) = fake.run(&["topology", "load", "--json", example]);
     assert!(out.contains("nodes: 3 created, 1 found, 0 failed"), "{out}");
 }
+
+#[test]
+fn a_probe_tries_until_the_answer_is_good() {
+    let fake = Fake::new(vec![("GET /readyz", text(503, "not yet")), ("GET /readyz", text(200, "ok"))]);
+    let ready = format!("{}/readyz", fake.url);
+    assert_eq!(run_words(&["probe", &ready]), (0, "ok\n".into(), String::new()));
+    assert_eq!(fake.lines(), ["GET /readyz"; 2]);
+    let (code, _, err) = run_words(&["probe", &format!("{}/other", fake.url), "--timeout", "0s"]);
+    assert!(code == 1 && err.contains("status 404: Invalid path"), "{err}");
+    assert_eq!(run_words(&["probe", "http://127.0.0.1:1/", "--timeout", "0s"]).0, 3);
+    assert_eq!(run_words(&["probe", "ftp://x", "--timeout", "0s"]).0, 2);
+}

@@ -1,0 +1,134 @@
+//! What the charts render.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::{NAMESPACE, World, chart, everything, objects, run, text, tree};
+
+/// `deploy/` and the templates of the kinds are what `make generate` would write.
+pub fn fresh(_: &World) {
+    run(Command::new(tree().join("charts/generate")).arg("--check"));
+}
+
+pub fn lint(world: &World) {
+    let (crds, operator) = (chart("bricklayer-crds"), chart("bricklayer"));
+    world.helm_run(&["lint", "--strict", &crds]);
+    world.helm_run(&["lint", "--strict", &operator]);
+    world.helm_run(&["lint", "--strict", &operator, "-f", &everything()]);
+    assert_eq!(objects(&template(world, &crds, &[])).len(), 4);
+    for words in [vec![], vec!["-f".to_owned(), everything()]] {
+        for object in objects(&template(world, &operator, &words)) {
+            let labels = &object["metadata"]["labels"];
+            for key in ["name", "instance", "version", "part-of", "managed-by"] {
+                let key = format!("app.kubernetes.io/{key}");
+                assert!(labels[&key].is_string(), "{key} is missing: {object}");
+            }
+            let rules = object["rules"].to_string();
+            assert!(!rules.contains('*'), "a wildcard: {object}");
+            let cluster_wide = object["kind"] == "ClusterRole" && rules.contains("secrets");
+            assert!(!cluster_wide, "Secrets everywhere: {object}");
+        }
+    }
+}
+
+fn template(world: &World, chart: &str, words: &[String]) -> String {
+    let words = words.iter().map(String::as_str);
+    let all: Vec<&str> = ["template", "bricklayer", chart].into_iter().chain(words).collect();
+    world.helm_run(&all)
+}
+
+pub fn notes(world: &World) {
+    let notes = |words: &[&str]| {
+        let operator = chart("bricklayer");
+        let all = ["install", "x", operator.as_str(), "--dry-run=client"];
+        let words: Vec<&str> = all.iter().chain(words).copied().collect();
+        let all = world.helm_run(&words);
+        all.split_once("NOTES:").unwrap().1.to_owned()
+    };
+    let usual = notes(&[]);
+    assert!(
+        usual.contains("kubectl apply -f examples/topology.yaml") && !usual.contains("WARNING"),
+        "{usual}"
+    );
+    for (words, told) in [
+        (["--set", "simulated.enabled=true"], "NO DATA"),
+        (["--set", "replicas=1"], "claims wait"),
+        (["--set", "rest.enabled=true,rest.tls.enabled=false"], "travel unencrypted"),
+        (["--set", "admissionPolicies.enabled=false"], "only finalizers"),
+        (["--set", "glusterfs.enabled=true,glusterfs.namespace.create=false"], "enforce=privileged"),
+    ] {
+        let text = notes(&words);
+        assert!(text.contains("WARNING") && text.contains(told), "{text}");
+    }
+    let server = ["install", "x", &chart("bricklayer"), "--dry-run=server"];
+    let without_kinds = world.helm_run(&server);
+    assert!(without_kinds.contains("WARNING: the kinds are missing"), "{without_kinds}");
+}
+
+/// Every object of both charts, with default values and with every option, is sent to the API server,
+/// which checks it as if it were stored. Pods are sent as pods, since that is where PodSecurity looks.
+pub fn dry_run(world: &World) {
+    let cluster = &world.cluster;
+    cluster.apply(&prometheus_kinds());
+    cluster.wait_for_kinds();
+    for namespace in ["storage-pods", "bricklayer-gluster"] {
+        cluster.run(&["create", "namespace", namespace]);
+    }
+    let operator = chart("bricklayer");
+    let all = ["-f".to_owned(), everything()];
+    let rendered = [
+        template(world, &chart("bricklayer-crds"), &[]),
+        template(world, &operator, &[]),
+        template(world, &operator, &all),
+    ];
+    for (number, stream) in rendered.iter().enumerate() {
+        let path = world.file(&format!("rendered-{number}.yaml"), stream);
+        let output = cluster.try_run(&["apply", "--dry-run=server", "-f", text(&path)]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        assert!(!said.contains("would violate PodSecurity") || number == 2, "{said}");
+        let taken = String::from_utf8_lossy(&output.stdout).lines().count();
+        assert_eq!(taken, objects(stream).len());
+    }
+    let try_pod = |template: &Value, namespace: &str| {
+        let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "spec": template["spec"],
+            "metadata": {"name": "pod", "namespace": namespace}});
+        pod["spec"]["serviceAccountName"] = "default".into();
+        // Names of priority classes are for a cluster of its administrator's making.
+        pod["spec"]["priorityClassName"] = "system-node-critical".into();
+        let path = world.file("pod.json", &pod.to_string());
+        cluster.try_run(&["create", "--dry-run=server", "-f", text(&path)])
+    };
+    for stream in &rendered[1..] {
+        for object in objects(stream) {
+            let template = match object["kind"].as_str() {
+                Some("Deployment") => &object["spec"]["template"],
+                Some("Pod") => &object,
+                _ => continue,
+            };
+            let output = try_pod(template, NAMESPACE);
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+    let daemons = objects(&rendered[2]).into_iter().find(|object| object["kind"] == "DaemonSet").unwrap();
+    let refused = try_pod(&daemons["spec"]["template"], NAMESPACE);
+    let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.contains("violates PodSecurity \"restricted"), "the level is enforced: {refused}");
+    assert!(try_pod(&daemons["spec"]["template"], "bricklayer-gluster").status.success());
+    cluster.run(&["delete", "namespace", "storage-pods", "bricklayer-gluster"]);
+}
+
+/// Stand-ins for the kinds of the Prometheus operator: any content.
+fn prometheus_kinds() -> String {
+    let kind = |kind: &str, plural: &str| {
+        json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": format!("{plural}.monitoring.coreos.com")},
+            "spec": {"group": "monitoring.coreos.com", "scope": "Namespaced",
+                "names": {"kind": kind, "plural": plural},
+                "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema":
+                    {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}})
+    };
+    let items = [kind("ServiceMonitor", "servicemonitors"), kind("PrometheusRule", "prometheusrules")];
+    json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
+}
