@@ -146,16 +146,19 @@ fn unknown_parameters(world: &World) {
         Some(String::from_utf8_lossy(&output.stderr).into_owned())
     });
     assert!(answer.contains("unknown StorageClass parameter volumtype; known are: "), "{answer}");
-    assert!(answer.contains("volumeoptions, volumetype"), "{answer}");
+    assert!(answer.contains("volumeoptions, volumetype, zoneChecking"), "{answer}");
+    let of_csi = class("csi", "gluster.bricklayer.dev", json!({"csi.storage.k8s.io/fstype": "xfs"}));
+    assert!(world.refused(&of_csi).contains("unknown StorageClass parameter csi.storage.k8s.io/fstype"));
     for good in [
         class("good", "gluster.bricklayer.dev", json!({"volumetype": "none"})),
+        class("heketi", "gluster.bricklayer.dev", json!({"restURL": "http://x:8080", "VolumeType": "none"})),
         class("other", "example.org/other", json!({"volumtype": "none"})),
         json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "bare"},
             "provisioner": "gluster.bricklayer.dev"}),
     ] {
         world.cluster.apply(&good.to_string());
     }
-    world.cluster.run(&["delete", "storageclass", "good", "other", "bare"]);
+    world.cluster.run(&["delete", "storageclass", "good", "heketi", "other", "bare"]);
 }
 
 fn claims(world: &World, names: &[&str]) {
