@@ -38,6 +38,7 @@ fn main() -> ExitCode {
             ("what is generated is fresh", rendered::fresh),
             ("both charts pass lint with default values and with every option", rendered::lint),
             ("the notes name the next steps and warn", rendered::notes),
+            ("the binary knows the words of its pods", rendered::arguments),
             ("the schema is closed everywhere", values::closed),
             ("bad values are refused with their key", values::refused),
             ("class parameters are the same everywhere", values::class_parameters),

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use super::fixture::BINARY;
 use super::{NAMESPACE, World, chart, everything, objects, run, text, tree};
 
 /// `deploy/` and the templates of the kinds are what `make generate` would write.
@@ -131,4 +132,25 @@ fn prometheus_kinds() -> String {
     };
     let items = [kind("ServiceMonitor", "servicemonitors"), kind("PrometheusRule", "prometheusrules")];
     json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
+}
+
+/// The binary knows the words that the chart gives it: without a cluster it fails, but not for its words.
+pub fn arguments(world: &World) {
+    let operator = chart("bricklayer");
+    let simulated = ["--set", "simulated.enabled=true"].map(str::to_owned);
+    for words in [vec![], vec!["-f".to_owned(), everything()], simulated.to_vec()] {
+        for object in objects(&template(world, &operator, &words)) {
+            let spec = match object["kind"].as_str() {
+                Some("Deployment") => &object["spec"]["template"]["spec"],
+                Some("Pod") => &object["spec"],
+                _ => continue,
+            };
+            let args = spec["containers"][0]["args"].as_array().unwrap();
+            let mut start = Command::new(BINARY);
+            start.args(args.iter().map(|word| word.as_str().unwrap())).args(["--version"]);
+            let output = start.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{args:?}: {said}");
+        }
+    }
 }

@@ -112,15 +112,28 @@ pub fn refused(world: &World) {
     assert!(!output.status.success() && text.contains("'keep' not allowed"), "{text}");
 }
 
+/// The keys of a table in class.rs. Those of CSI stand there to be refused.
+fn table<'a>(source: &'a str, name: &str) -> Vec<&'a str> {
+    let (_, table) = source.split_once(&format!("const {name}: ")).expect("the table in class.rs");
+    let (_, table) = table.split_once('=').unwrap();
+    let (_, table) = table.split_once('[').unwrap();
+    let (table, _) = table.split_once("];").unwrap();
+    let entries: Vec<&str> = match table.contains('(') {
+        true => table.lines().filter_map(|line| line.trim().strip_prefix('(')).collect(),
+        false => table.split(',').map(str::trim).collect(),
+    };
+    let words = entries.iter().filter_map(|entry| entry.strip_prefix('"')?.split_once('"'));
+    let mut words: Vec<&str> = words.map(|(word, _)| word).filter(|word| !word.contains('/')).collect();
+    words.sort_unstable();
+    words
+}
+
 /// The keys that the provisioner reads, those that the schema takes, and those that the policy names.
 pub fn class_parameters(world: &World) {
     let source = std::fs::read_to_string(tree().join("src/provisioner/class.rs")).unwrap();
-    let (_, table) = source.split_once("const KEYS").expect("the table of keys in class.rs");
-    let (table, _) = table.split_once("];").unwrap();
-    let quoted = table.lines().filter_map(|line| line.trim().strip_prefix("(\"")?.split_once('"'));
-    let mut known: Vec<&str> = quoted.map(|(key, _)| key).collect();
-    known.sort_unstable();
-    assert!(known.contains(&"volumetype"), "{known:?}");
+    let known = table(&source, "KEYS");
+    let of_heketi = table(&source, "OF_HEKETI");
+    assert!(known.contains(&"volumetype") && of_heketi.contains(&"resturl"), "{known:?} {of_heketi:?}");
 
     let schema = schema("bricklayer");
     let parameters = &schema["definitions"]["storageClass"]["properties"]["parameters"]["properties"];
@@ -134,7 +147,10 @@ pub fn class_parameters(world: &World) {
         object["kind"] == "ValidatingAdmissionPolicy"
             && object["metadata"]["name"].as_str().unwrap().ends_with("-class-parameters")
     });
-    let listed = policy.unwrap()["spec"]["variables"][0]["expression"].as_str().unwrap().to_owned();
-    let quoted: Vec<String> = known.iter().map(|key| format!("'{key}'")).collect();
-    assert_eq!(listed, format!("[{}]", quoted.join(", ")), "the policy");
+    for (variable, words) in [("known", &known), ("ofHeketi", &of_heketi)] {
+        let mut variables = policy.unwrap()["spec"]["variables"].as_array().unwrap().iter();
+        let listed = &variables.find(|one| one["name"] == variable).unwrap()["expression"];
+        let quoted: Vec<String> = words.iter().map(|key| format!("'{key}'")).collect();
+        assert_eq!(listed, &format!("[{}]", quoted.join(", ")), "the policy's {variable}");
+    }
 }

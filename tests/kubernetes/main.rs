@@ -265,7 +265,7 @@ fn in_use(world: &World) {
     world.cluster.run(&["wait", "--for=jsonpath={.status.phase}=Bound", "pvc/data", "--timeout=60s"]);
     // The admission policies would refuse what has volumes (tests/charts); finalizers are what is left
     // when somebody insists.
-    world.cluster.run(&["annotate", "gcl,gvol", "--all", "bricklayer.dev/unguarded=true"]);
+    world.cluster.run(&["annotate", "gdev,gnode,gcl,gvol", "--all", "bricklayer.dev/unguarded=true"]);
     world.cluster.run(&["delete", "gdev,gnode,gcl,gvol", "--all", "--wait=false"]);
     let name = world.cluster.value(&["pvc/data"], "{.spec.volumeName}");
     told(world, &name, "is in use: delete its claim");

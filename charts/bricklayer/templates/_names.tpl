@@ -76,7 +76,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 bricklayer.dev/unguarded
 {{- end }}
 
-{{- /* What src/provisioner/class.rs understands, with blanks between. */}}
+{{- /* What src/provisioner/class.rs understands, and what it knows of Heketi's classes and does not use;
+with blanks between. Case does not matter. */}}
 {{- define "bricklayer.classParameters" -}}
-clusters volumeoptions volumetype
+clusterid clusters customepnameprefix gidMax gidMin pvSource snapfactor volumenameprefix volumeoptions volumetype zoneChecking
+{{- end }}
+
+{{- define "bricklayer.classParametersOfHeketi" -}}
+restauthenabled resturl restuser restuserkey secretname secretnamespace
 {{- end }}
