@@ -2,8 +2,6 @@
 //! happens at once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,44 +9,6 @@ use serde_json::{Value, json};
 
 use super::classes::clear;
 use super::{World, class, wait_for};
-
-/// `kubectl get pvc --watch` into a file, and the order in which it has shown claims as bound.
-struct Watch {
-    child: Child,
-    log: tempfile::NamedTempFile,
-}
-
-impl Watch {
-    fn start(world: &World) -> Self {
-        let log = tempfile::NamedTempFile::new().unwrap();
-        let columns = "custom-columns=NS:.metadata.namespace,NAME:.metadata.name,PHASE:.status.phase";
-        let mut watch =
-            world.cluster.kubectl(&["get", "pvc", "-A", "--watch", "--no-headers", "-o", columns]);
-        watch.stdin(Stdio::null()).stdout(File::create(log.path()).unwrap()).stderr(Stdio::null());
-        Self { child: watch.spawn().unwrap(), log }
-    }
-
-    fn bound(&self) -> Vec<String> {
-        let (mut order, mut seen) = (vec![], BTreeSet::new());
-        for line in std::fs::read_to_string(self.log.path()).unwrap().lines() {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            if let [namespace, name, "Bound"] = words[..]
-                && seen.insert(format!("{namespace}/{name}"))
-            {
-                order.push(format!("{namespace}/{name}"));
-            }
-        }
-        order
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        // It may have ended with its API server already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn claims_in(world: &World, namespace: &str, count: usize) {
     let claim = |number: usize| {
@@ -66,7 +26,19 @@ fn claims_in(world: &World, namespace: &str, count: usize) {
     });
 }
 
-/// How many younger claims were bound before each, at the most. The number of a claim is in its name.
+/// The claims in the order in which they were served: their PersistentVolumes made. (Kubernetes binds
+/// in an order of its own then.) Each as `namespace/name`.
+fn served(world: &World, before: usize) -> Vec<String> {
+    let path = "{range .items[*]}pvc-{.metadata.uid} {.metadata.namespace}/{.metadata.name} {end}";
+    let claims = world.cluster.value(&["pvc", "-A"], path);
+    let words: Vec<&str> = claims.split_whitespace().collect();
+    let names: BTreeMap<&str, &str> = words.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
+    let writes = world.cluster.writes().split_off(before);
+    let made = writes.iter().filter(|write| write.what == "create persistentvolumes" && write.status == 201);
+    made.filter_map(|write| Some((*names.get(write.name.as_str())?).to_owned())).collect()
+}
+
+/// How many younger claims were served before each, at the most. The number of a claim is in its name.
 fn overtaken(order: &[String]) -> usize {
     let number = |name: &String| name.rsplit('-').next().unwrap().parse::<usize>().unwrap();
     let numbers: Vec<usize> = order.iter().map(number).collect();
@@ -74,16 +46,32 @@ fn overtaken(order: &[String]) -> usize {
     (0..numbers.len()).map(before).max().unwrap_or_default()
 }
 
+fn wait_bound(world: &World, namespaces: &[&str], count: usize) {
+    wait_for("all claims to be bound", 300, || {
+        let phases = namespaces.iter().map(|namespace| {
+            world
+                .cluster
+                .value(&["pvc", "-n", namespace], "{.items[*].status.phase}")
+                .matches("Bound")
+                .count()
+        });
+        (phases.sum::<usize>() == count).then_some(())
+    });
+}
+
 pub fn two_hundred(world: &World) {
     let operator = world.operator();
     world.topology();
     operator.stop();
     claims_in(world, "default", 200);
-    let watch = Watch::start(world);
     let before = world.cluster.writes().len();
     let operator = world.operator();
-    let first = wait_for("the first claims", 120, || watch.bound().get(20).cloned());
-    let first = first.trim_start_matches("default/").to_owned();
+    let bound = "{.items[?(@.status.phase==\"Bound\")].metadata.name}";
+    let first = wait_for("the first claims", 120, || {
+        let names = world.cluster.value(&["pvc"], bound);
+        let names: Vec<&str> = names.split_whitespace().collect();
+        (names.len() >= 20).then(|| names[0].to_owned())
+    });
     let volume = world.cluster.value(&[&format!("pvc/{first}")], "{.spec.volumeName}");
     world.cluster.run(&["delete", "pvc", &first, "--wait=false"]);
     let deleted = Instant::now();
@@ -91,7 +79,9 @@ pub fn two_hundred(world: &World) {
         world.cluster.value(&["gvol", &volume], "{.metadata.name}").is_empty().then_some(())
     });
     println!("  a delete in the middle took {:.1} s", deleted.elapsed().as_secs_f64());
-    let order = wait_for("all claims", 300, || Some(watch.bound()).filter(|order| order.len() == 200));
+    wait_bound(world, &["default"], 199);
+    let order =
+        wait_for("the audit log", 30, || Some(served(world, before)).filter(|order| order.len() == 199));
     let overtaken = overtaken(&order);
     println!("  the claim that was overtaken most was overtaken by {overtaken}");
     assert!(overtaken <= 20, "{order:?}");
@@ -99,8 +89,6 @@ pub fn two_hundred(world: &World) {
     println!("  {:.2} writes a claim", writes as f64 / 200.0);
     // The one that was deleted costs some more.
     assert!(writes <= 5 * 200 + 20, "{writes} writes");
-    let pv = world.cluster.run(&["get", "pv", "-o", "name"]);
-    assert_eq!(pv.lines().count(), 199);
     world.cluster.run(&["delete", "pvc", "--all", "--wait=false"]);
     wait_for("everything to go", 300, || {
         world.cluster.run(&["get", "pvc,pv,gvol", "-A", "-o", "name"]).trim().is_empty().then_some(())
@@ -109,12 +97,12 @@ pub fn two_hundred(world: &World) {
     world.audit(operator, 0);
 }
 
-/// The writes of the operator since then, and what they were.
+/// How much the operator has written since then; prints what.
 fn cost(world: &World, before: usize) -> usize {
     let mut kinds = BTreeMap::<String, usize>::new();
     let writes = world.cluster.writes().split_off(before);
     for write in &writes {
-        *kinds.entry(write.clone()).or_default() += 1;
+        *kinds.entry(format!("{} {}", write.what, write.status)).or_default() += 1;
     }
     println!("  {kinds:?}");
     writes.len()
@@ -146,11 +134,13 @@ pub fn fair(world: &World) {
     }
     claims_in(world, "many", 100);
     claims_in(world, "few", 10);
-    let watch = Watch::start(world);
+    let before = world.cluster.writes().len();
     let operator = world.operator();
-    let order = wait_for("all claims", 200, || Some(watch.bound()).filter(|order| order.len() == 110));
+    wait_bound(world, &["many", "few"], 110);
+    let order =
+        wait_for("the audit log", 30, || Some(served(world, before)).filter(|order| order.len() == 110));
     let last = order.iter().rposition(|name| name.starts_with("few/")).unwrap();
-    println!("  the last of few was bound after {} of many", last - 9);
+    println!("  the last of few was served after {} of many", last - 9);
     assert!(last - 9 <= 35, "ten claims came after a hundred of another namespace: {order:?}");
     let of_many: Vec<String> = order.iter().filter(|name| name.starts_with("many/")).cloned().collect();
     assert!(overtaken(&of_many) <= 20, "{order:?}");
