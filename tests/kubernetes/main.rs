@@ -5,6 +5,9 @@
 mod fixture;
 
 mod availability;
+mod bulk;
+mod claims;
+mod classes;
 mod replicas;
 mod rights;
 mod topology;
@@ -34,6 +37,16 @@ fn main() -> ExitCode {
         ("a volume kept by its policy", retained),
         ("what is in use is not removed", in_use),
         ("fifty claims and a killed operator", fifty_claims),
+        ("classes, good and bad", classes::table),
+        ("the class is what counts, not the claim", classes::made_anew),
+        ("a volume for the kubelets of old", classes::old_source),
+        ("access modes and sizes", claims::modes_and_sizes),
+        ("claims that wait for others", claims::waiting),
+        ("a policy that is changed late wins", claims::policy_changed),
+        ("a claim made again at once is another claim", claims::made_again),
+        ("two hundred claims come in order", bulk::two_hundred),
+        ("one namespace does not hold up another", bulk::fair),
+        ("claims come and go and the operator dies", bulk::come_and_go),
         ("topology in any order", topology::any_order),
         ("topology of Kubernetes nodes", topology::nodes_of_kubernetes),
         ("topology removals wait and say why", topology::removals_wait),
