@@ -163,6 +163,8 @@ async fn a_watch_of_a_busy_store_ends_in_time_and_gets_its_bookmarks() {
         let versions: Vec<u64> = events.iter().map(|e| version(&e["object"])).collect();
         assert!(versions.is_sorted(), "{versions:?}");
     }
+    // A store that is shut down answers at once: a writer that never waits could not be aborted then.
     busy.abort();
+    assert!(busy.await.is_err_and(|ended| ended.is_cancelled()));
     store.shutdown().await;
 }
