@@ -31,7 +31,7 @@ pub enum ClientCommand {
     Node(Noun<NodeCommand>),
     /// Show devices
     Device(Noun<DeviceCommand>),
-    /// Create, show and delete volumes
+    /// Create, show, expand and delete volumes
     Volume(Noun<VolumeCommand>),
     /// Ask until a server answers well
     Probe(probe::Probe),
@@ -176,6 +176,9 @@ pub enum VolumeCommand {
         #[arg(value_name = "ID|NAME", value_parser = id_or_name)]
         volume: String,
     },
+    /// Add space to a volume and wait until clients have it
+    #[command(after_help = EXPAND_EXAMPLE)]
+    Expand(volume::Expand),
     /// Delete a volume and all its data
     Delete {
         /// The id or the name of the volume
@@ -192,6 +195,13 @@ Examples:
     bricklayer volume create --size 10 --name mydata --replica 2 --options 'performance.cache-size 64MB'
   One copy, for scratch data:
     bricklayer volume create --size 10 --durability none";
+
+const EXPAND_EXAMPLE: &str = "\
+Example:
+  bricklayer volume expand --volume mydata --expand-size 5
+
+The volume gets new bricks beside those that it has. Clients see the space when the command ends; the data
+that is there moves to the new bricks afterwards.";
 
 /// Runs a command, prints its answer, and says how it ended: 0 done, 1 refused or failed, 2 wrong
 /// usage, 3 the server cannot be reached.
@@ -254,6 +264,7 @@ fn execute(
                 VolumeCommand::Create(ask) => volume::create(&server, ask, format, out),
                 VolumeCommand::List => volume::list(&server, format, out),
                 VolumeCommand::Info { volume } => volume::info(&server, volume, format, out),
+                VolumeCommand::Expand(ask) => volume::expand(&server, ask, format, out),
                 VolumeCommand::Delete { volume } => volume::delete(&server, volume, format, out),
             }
         }

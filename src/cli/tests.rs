@@ -323,6 +323,24 @@ fn check_token(asked: &Asked) {
 }
 
 #[test]
+fn a_volume_is_expanded_by_its_name() {
+    let mut grown = volume("mydata");
+    grown["size"] = json!(15);
+    let path = format!("POST /volumes/{VOLUME}/expand");
+    let fake = Fake::new(vec![
+        ("GET /volumes", ok(json!({ "volumes": [VOLUME] }))),
+        ("GET /volumes/b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0", ok(volume("mydata"))),
+        ("GET /volumes/b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0", ok(grown)),
+        (&path, (202, "Location: /queue/1\r\n", String::new())),
+        ("GET /queue/1", (303, "Location: /volumes/b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0\r\n", String::new())),
+    ]);
+    let (code, out, err) = fake.run(&["volume", "expand", "--volume", "mydata", "--expand-size", "5"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("15"), "{out}");
+    assert_eq!(fake.body(&path), json!({ "expand_size": 5 }));
+}
+
+#[test]
 fn a_volume_is_deleted_by_its_name() {
     let mut answers = an_estate();
     let delete = "DELETE /volumes/b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0";

@@ -48,6 +48,17 @@ pub enum Durability {
     Replicate,
 }
 
+/// By how much a volume grows.
+#[derive(Debug, Args)]
+pub struct Expand {
+    /// The id or the name of the volume
+    #[arg(long, value_name = "ID|NAME", value_parser = id_or_name)]
+    pub volume: String,
+    /// By how many GiB it grows
+    #[arg(long, value_name = "GIB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub expand_size: u32,
+}
+
 /// Creates a volume, waits for it, and shows it.
 pub(super) fn create(
     server: &Server,
@@ -83,6 +94,22 @@ pub(super) fn info(
 ) -> Result<(), CliError> {
     let what = format!("volume {volume}");
     print(&what, &find(server, volume)?, format, out)
+}
+
+/// Adds space to a volume, waits for it, and shows the volume.
+pub(super) fn expand(
+    server: &Server,
+    ask: &Expand,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
+    let found: Volume = read(&format!("volume {}", ask.volume), &find(server, &ask.volume)?)?;
+    let what = format!("expand volume {} by {} GiB", found.name, ask.expand_size);
+    let (path, body) = (format!("/volumes/{}/expand", found.id), json!({ "expand_size": ask.expand_size }));
+    let grown = server.operate(&what, &Method::POST, &path, Some(&body))?;
+    let answer = grown
+        .ok_or_else(|| CliError::Strange { what: what.clone(), cause: "it ended without a volume".into() })?;
+    print(&what, &answer, format, out)
 }
 
 /// Deletes a volume.

@@ -70,9 +70,10 @@ pub async fn delete(intent: &Intent, object_name: &str, uid: Option<String>) -> 
     Ok(intent.store.delete::<GlusterVolume>(object_name, uid).await?)
 }
 
-/// The annotation with the expansions that clients asked for and may ask about: `<id>=<size in bytes>`,
-/// separated by commas, the newest last.
-pub const EXPANSIONS: &str = "bricklayer.dev/expansions";
+/// What the annotations begin with that remember the expansions which clients may ask about: the id of the
+/// ask follows. The value is a number that counts them, and the size in bytes that was asked for. Each is
+/// short: caches keep no long ones.
+pub const EXPANSION: &str = "expansion.bricklayer.dev/";
 
 /// How many expansions of a volume can be asked about.
 const REMEMBERED: usize = 8;
@@ -107,15 +108,11 @@ pub async fn expand_by(
     id: Id,
 ) -> Result<Decision<GlusterVolume>, AskError> {
     let volume = grow(intent, object_name, uid, |volume| {
-        let mut asked = expansions(volume);
-        if asked.iter().any(|(known, _)| *known == id) {
+        if asked_size(volume, id).is_some() {
             return false;
         }
         volume.spec.size = volume.spec.size.plus(by);
-        asked.push((id, volume.spec.size));
-        let first = asked.len().saturating_sub(REMEMBERED);
-        let kept: Vec<String> = asked[first..].iter().map(|(id, size)| format!("{id}={}", size.0)).collect();
-        volume.annotations_mut().insert(EXPANSIONS.into(), kept.join(","));
+        remember(volume, id);
         true
     })
     .await?;
@@ -198,7 +195,7 @@ pub enum Expansion {
 
 /// What became of an expansion; nothing when the volume knows of none with that id.
 pub fn expansion(volume: &GlusterVolume, id: Id) -> Option<Expansion> {
-    let (_, size) = expansions(volume).into_iter().find(|(known, _)| *known == id)?;
+    let size = asked_size(volume, id)?;
     if volume.size().is_some_and(|has| has >= size) {
         return Some(Expansion::Done);
     }
@@ -209,13 +206,29 @@ pub fn expansion(volume: &GlusterVolume, id: Id) -> Option<Expansion> {
     Some(Expansion::Failed(why.unwrap_or_else(|| "it was taken back".into())))
 }
 
-fn expansions(volume: &GlusterVolume) -> Vec<(Id, Bytes)> {
-    let text = volume.annotations().get(EXPANSIONS).map_or("", String::as_str);
-    let one = |part: &str| {
-        let (id, size) = part.split_once('=')?;
-        Some((id.parse().ok()?, Bytes(size.parse().ok()?)))
-    };
-    text.split(',').filter_map(one).collect()
+/// The size that was asked for under an id.
+fn asked_size(volume: &GlusterVolume, id: Id) -> Option<Bytes> {
+    let (_, size) = volume.annotations().get(&format!("{EXPANSION}{id}"))?.split_once(' ')?;
+    Some(Bytes(size.parse().ok()?))
+}
+
+/// Notes that the size that is wanted now was asked for under an id; the oldest notes go.
+fn remember(volume: &mut GlusterVolume, id: Id) {
+    let size = volume.spec.size.0;
+    let annotations = volume.annotations_mut();
+    let number =
+        |value: &str| value.split_once(' ').and_then(|(number, _)| number.parse().ok()).unwrap_or(0u64);
+    let mut known: Vec<(u64, String)> = annotations
+        .iter()
+        .filter(|(key, _)| key.starts_with(EXPANSION))
+        .map(|(key, value)| (number(value), key.clone()))
+        .collect();
+    known.sort_unstable();
+    let next = known.last().map_or(1, |(last, _)| last.saturating_add(1));
+    for (_, key) in known.iter().take((known.len() + 1).saturating_sub(REMEMBERED)) {
+        annotations.remove(key);
+    }
+    annotations.insert(format!("{EXPANSION}{id}"), format!("{next} {size}"));
 }
 
 /// Reads a volume, changes it and writes it if that is needed, again when somebody else wrote it
@@ -262,4 +275,40 @@ pub async fn annotate(
         json!({"metadata": {"resourceVersion": volume.resource_version(), "annotations": {key: value}}});
     intent.store.merge::<GlusterVolume>(&volume.name_any(), &patch).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_asks_are_remembered() {
+        let spec = serde_json::from_value(json!({"size": "1Gi"})).unwrap();
+        let mut volume = GlusterVolume::new("v", spec);
+        let ids: Vec<Id> = (0..12).map(|n| Id::from_uid(&n.to_string())).collect();
+        for (id, gib) in ids.iter().zip(2..) {
+            volume.spec.size = Bytes::from_gib(gib);
+            remember(&mut volume, *id);
+        }
+        let known: Vec<bool> = ids.iter().map(|id| expansion(&volume, *id).is_some()).collect();
+        assert_eq!(known, [vec![false; 4], vec![true; 8]].concat());
+        assert_eq!(asked_size(&volume, ids[11]), Some(Bytes::from_gib(13)));
+    }
+
+    #[test]
+    fn an_expansion_is_done_goes_on_or_was_taken_back() {
+        let spec = serde_json::from_value(json!({"size": "5Gi"})).unwrap();
+        let mut volume = GlusterVolume::new("v", spec);
+        let id = Id::random();
+        remember(&mut volume, id);
+        assert_eq!(expansion(&volume, id), Some(Expansion::Running));
+        volume.status.get_or_insert_default().size = Some(Bytes::from_gib(5));
+        assert_eq!(expansion(&volume, id), Some(Expansion::Done));
+        let status = volume.status.as_mut().unwrap();
+        status.size = Some(Bytes::from_gib(3));
+        let why = (EXPANDED, "False", "Failed");
+        crate::resources::set_condition(&mut status.conditions, jiff::Timestamp::UNIX_EPOCH, 1, why, "no");
+        volume.spec.size = Bytes::from_gib(3);
+        assert_eq!(expansion(&volume, id), Some(Expansion::Failed("no".into())));
+    }
 }

@@ -1,5 +1,6 @@
 //! A volume grows: bricks are added beside those that it has, and its data moves.
 
+use bricklayer::executor::transport::sim::{Fault, Rule};
 use bricklayer::intent::volume::{Expansion, expand, expand_by, expansion};
 use bricklayer::intent::{Decision, volume};
 use bricklayer::resources::{EXPANDED, GlusterVolume, OnRefusal, RebalancePhase, condition, condition_is};
@@ -105,6 +106,37 @@ fn what_cannot_grow_stays_as_it_is() {
         volume::expand(&rig.intent, &id("v").to_string(), None, gib(5)).await.unwrap();
         has(&rig, "v", 5).await;
         assert_eq!(rig.agrees().await, 9);
+        rig.delete_all_volumes().await;
+        rig.close().await;
+    });
+}
+
+#[test]
+fn what_gluster_refuses_is_taken_back() {
+    in_runtime(async {
+        let made = directory();
+        let rig = Rig::open(made.path(), RigOptions::default()).await;
+        rig.make_topology(4, 1).await;
+        rig.create_ready("v", wish(3)).await;
+        let before = rig.volume("v").await.unwrap();
+        let refuses = Fault::FailBefore { exit: 1, stderr: "refused by a test".into() };
+        rig.sim.faults().add(Rule::once("add-brick", refuses));
+        let (ask, key) = (Id::random(), id("v").to_string());
+        let decided = expand_by(&rig.intent, &key, None, gib(2), ask).await.unwrap();
+        assert!(matches!(decided, Decision::Accepted(_)), "{decided:?}");
+        let over = |seen: Option<&GlusterVolume>| match expansion(seen?, ask)? {
+            Expansion::Failed(why) => Some(why),
+            Expansion::Running | Expansion::Done => None,
+        };
+        let why = rig.until(&rig.caches.volumes, &key, "was taken back", over).await;
+        assert!(why.contains("refused by a test"), "{why}");
+        assert_eq!(rig.agrees().await, 3);
+        let after = rig.volume("v").await.unwrap();
+        assert_eq!((after.spec.size, after.size()), (gib(3), Some(gib(3))));
+        assert_eq!(bricks(&after), bricks(&before));
+        expand(&rig.intent, &key, None, gib(5)).await.unwrap();
+        has(&rig, "v", 5).await;
+        assert_eq!(rig.agrees().await, 6);
         rig.delete_all_volumes().await;
         rig.close().await;
     });

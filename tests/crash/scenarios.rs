@@ -6,8 +6,9 @@ use std::pin::Pin;
 use bricklayer::executor::transport::sim::{Fault, Rule};
 use bricklayer::intent::{self, Decision};
 use bricklayer::resources::{
-    FAILED, GlusterDevice, GlusterNode, GlusterVolume, OnRefusal, READY, condition_is,
+    FAILED, GlusterDevice, GlusterNode, GlusterVolume, OnRefusal, READY, RebalancePhase, condition_is,
 };
+use bricklayer::units::Bytes;
 use kube::ResourceExt;
 
 use crate::rig::{Rig, device_name, id, node_name, topology_remains, volume_remains, wish};
@@ -73,6 +74,35 @@ pub fn all() -> Vec<Scenario> {
             ask: |rig| Box::pin(delete(rig)),
             check: |rig, acknowledged| Box::pin(deleted(rig, acknowledged)),
             meets: &["lvremove", "volume stop", "volume delete", "Delete of bricklayer.dev/glustervolumes"],
+            sample: None,
+        },
+        Scenario {
+            name: "expand",
+            prepare: |rig| Box::pin(volumes_before(rig)),
+            ask: |rig| Box::pin(expand(rig)),
+            check: |rig, acknowledged| Box::pin(expanded(rig, acknowledged)),
+            meets: &[
+                "mkfs.xfs",
+                "volume add-brick",
+                "volume rebalance",
+                "Replace of bricklayer.dev/glustervolumes",
+            ],
+            sample: None,
+        },
+        Scenario {
+            name: "expand, refused by gluster and taken back",
+            prepare: |rig| Box::pin(volumes_before(rig)),
+            ask: |rig| Box::pin(expand_in_vain(rig)),
+            check: |rig, acknowledged| Box::pin(taken_back(rig, acknowledged)),
+            meets: &["lvremove", "volume add-brick"],
+            sample: None,
+        },
+        Scenario {
+            name: "delete while it expands",
+            prepare: |rig| Box::pin(volumes_before(rig)),
+            ask: |rig| Box::pin(expand_and_delete(rig)),
+            check: |rig, acknowledged| Box::pin(deleted_while_it_grew(rig, acknowledged)),
+            meets: &["lvremove", "volume stop", "volume delete"],
             sample: None,
         },
         Scenario {
@@ -160,6 +190,45 @@ async fn delete(rig: &Rig) {
     rig.gone("doomed").await;
 }
 
+async fn ask_to_grow(rig: &Rig, name: &str, by: u64) {
+    let key = id(name).to_string();
+    let asked = intent::volume::expand_by(&rig.intent, &key, None, Bytes::from_gib(by), id("ask")).await;
+    assert!(matches!(asked, Ok(Decision::Accepted(_))), "{asked:?}");
+}
+
+/// Waits until a volume has the size that is wanted, and its data has moved.
+async fn has_grown(rig: &Rig, name: &str) {
+    let grown = |seen: Option<&GlusterVolume>| {
+        let (volume, status) = (seen?, seen?.status.as_ref()?);
+        let moved = status.rebalance.as_ref().is_some_and(|seen| seen.phase == RebalancePhase::Completed);
+        (moved && status.size == Some(volume.spec.size)).then_some(())
+    };
+    rig.until(&rig.caches.volumes, &id(name).to_string(), "has grown", grown).await;
+}
+
+async fn expand(rig: &Rig) {
+    ask_to_grow(rig, "kept", 3).await;
+    say("kept");
+    has_grown(rig, "kept").await;
+}
+
+async fn expand_in_vain(rig: &Rig) {
+    let refuses = Fault::FailBefore { exit: 1, stderr: "refused by a test".into() };
+    rig.sim.faults().add(Rule::always("add-brick", refuses));
+    ask_to_grow(rig, "kept", 3).await;
+    say("kept");
+    let back = |seen: Option<&GlusterVolume>| {
+        let placement = seen?.status.as_ref()?.placement.as_ref()?;
+        (seen?.spec.size == Bytes::from_gib(2) && placement.bricks.len() == 3).then_some(())
+    };
+    rig.until(&rig.caches.volumes, &id("kept").to_string(), "was taken back", back).await;
+}
+
+async fn expand_and_delete(rig: &Rig) {
+    ask_to_grow(rig, "doomed", 2).await;
+    delete(rig).await;
+}
+
 async fn register(rig: &Rig) {
     assert!(rig.ask_node(2).await);
     say("node2");
@@ -232,6 +301,40 @@ async fn deleted(rig: &Rig, acknowledged: &BTreeSet<String>) {
     let doomed = rig.volume("doomed").await;
     assert!(doomed.is_none() || !acknowledged.contains("doomed"), "what was to be deleted is there");
     assert_eq!(bricks, if doomed.is_some() { 6 } else { 3 });
+    nothing_remains(rig).await;
+}
+
+/// How many bricks a volume of ours has, as its sizes say: three for each expansion and three before.
+async fn bricks_of(rig: &Rig, name: &str, before: u64) -> usize {
+    let Some(volume) = rig.volume(name).await else { return 0 };
+    assert_eq!(volume.size(), Some(volume.spec.size), "{volume:#?}");
+    if volume.spec.size == Bytes::from_gib(before) {
+        return 3;
+    }
+    has_grown(rig, name).await;
+    6
+}
+
+async fn expanded(rig: &Rig, acknowledged: &BTreeSet<String>) {
+    let bricks = rig.agrees().await;
+    let kept = bricks_of(rig, "kept", 2).await;
+    assert!(kept == 6 || !acknowledged.contains("kept"), "what was acknowledged is lost");
+    assert_eq!(bricks, kept + 3);
+    nothing_remains(rig).await;
+}
+
+/// After the kill GlusterFS refuses nothing any more: what had not been taken back is done.
+async fn taken_back(rig: &Rig, _acknowledged: &BTreeSet<String>) {
+    let bricks = rig.agrees().await;
+    assert_eq!(bricks, bricks_of(rig, "kept", 2).await + 3);
+    nothing_remains(rig).await;
+}
+
+async fn deleted_while_it_grew(rig: &Rig, acknowledged: &BTreeSet<String>) {
+    let bricks = rig.agrees().await;
+    let doomed = bricks_of(rig, "doomed", 1).await;
+    assert!(doomed == 0 || !acknowledged.contains("doomed"), "what was to be deleted is there");
+    assert_eq!(bricks, doomed + 3);
     nothing_remains(rig).await;
 }
 

@@ -100,6 +100,50 @@ async fn a_volume_lives_and_dies() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_volume_grows() {
+    let server = Server::start(1).await;
+    server.furnish(3, 1).await;
+    let body = r#"{"size":3,"durability":{"type":"replicate","replicate":{"replica":3}}}"#;
+    let path = job(server.address, "POST", "/volumes", body).await.headers["location"].clone();
+    let expand = format!("{path}/expand");
+    server.sim.faults().add(Rule::once("mkfs", Fault::Slow(Duration::from_secs(2))));
+    let first = ask(server.address, "POST", &expand, Some(r#"{"expand_size":2}"#)).await;
+    assert_eq!(first.status, 202, "{first:?}");
+    let queue = first.headers["location"].clone();
+    let pending = ask(server.address, "GET", &queue, None).await;
+    assert_eq!((pending.status, pending.headers["x-pending"].as_str()), (200, "true"));
+    let volume = get(&server, &path).await;
+    let bricks = |volume: &Value| volume["bricks"].as_array().unwrap().len();
+    assert_eq!((&volume["size"], bricks(&volume)), (&json!(3), 3), "what is not done is not shown");
+    let busy = ask(server.address, "POST", &expand, Some(r#"{"expand_size":1}"#)).await;
+    assert_eq!(busy.status, 429, "{busy:?}");
+
+    // The other process knows of it too, and it can be asked for again.
+    let grown = finished(server.other, &queue).await;
+    assert_eq!((grown.status, grown.headers["location"].as_str()), (303, path.as_str()));
+    assert_eq!(finished(server.address, &queue).await.status, 303);
+    let volume = get(&server, &path).await;
+    assert_eq!((&volume["size"], bricks(&volume)), (&json!(5), 6));
+
+    let refused = ask(server.address, "POST", &expand, Some(r#"{"expand_size":3000}"#)).await;
+    let text = "Failed to allocate volume expansion: Maximum number of bricks reached.\n";
+    assert_eq!((refused.status, refused.body.as_str()), (500, text));
+    assert!(refused.headers["bricklayer-explanation"].contains("no room to grow"), "{refused:?}");
+    assert_eq!(get(&server, &path).await, volume, "nothing has changed");
+
+    // GlusterFS refuses the bricks: it is taken back, and the queue tells why.
+    let refuses = Fault::FailBefore { exit: 1, stderr: "refused by a test".into() };
+    server.sim.faults().add(Rule::once("add-brick", refuses));
+    let failed = job(server.address, "POST", &expand, r#"{"expand_size":1}"#).await;
+    assert_eq!(failed.status, 500, "{failed:?}");
+    assert!(failed.body.contains("refused by a test"), "{failed:?}");
+    let again = job(server.address, "POST", &expand, r#"{"expand_size":1}"#).await;
+    assert_eq!(again.status, 303, "{again:?}");
+    assert_eq!(get(&server, &path).await["size"], 6);
+    assert_eq!(job(server.address, "DELETE", &path, "").await.status, 204);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_volume_says_why_and_leaves_nothing() {
     let server = Server::start(8).await;
     let none = ask(server.address, "POST", "/volumes", Some(r#"{"size":1}"#)).await;

@@ -90,6 +90,7 @@ fn shape(body: &str) -> (Vec<String>, Value) {
     let names = outer_names(&text);
     if let Some(object) = value.as_object_mut() {
         loosen(object);
+        object.get_mut("mount").map(any_server);
         if let Some(Value::Array(devices)) = object.get_mut("devices") {
             devices.iter_mut().filter_map(Value::as_object_mut).for_each(loosen);
         }
@@ -106,6 +107,15 @@ fn loosen(device: &mut Map<String, Value>) {
         *bricks = "<list>".into();
         device.insert("storage".into(), sizes.into());
     }
+}
+
+/// Which server of a volume comes first follows from the ids of nodes.
+fn any_server(mount: &mut Value) {
+    let mount = &mut mount["glusterfs"];
+    let name = mount["device"].as_str().and_then(|device| Some(device.split_once(':')?.1.to_owned()));
+    let backups = mount["options"]["backup-volfile-servers"].as_str().map(|list| list.split(',').count());
+    mount["device"] = name.expect("a host and a name").into();
+    mount["options"]["backup-volfile-servers"] = backups.expect("a list").into();
 }
 
 fn sorted(value: Value) -> Value {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::answer::Refused;
-use super::wire::{DeviceAdd, NodeAdd, StateChange, TagsChange, VolumeCreate};
+use super::wire::{DeviceAdd, NodeAdd, StateChange, TagsChange, VolumeCreate, VolumeExpand};
 use crate::resources::State;
 use crate::units::{check_device_path, check_hostname, check_volume_name};
 
@@ -179,14 +179,7 @@ pub fn changed_tags(
 pub fn volume_create(request: &VolumeCreate) -> Result<Safety, Refused> {
     let mut wrong = Wrong::default();
     wrong.add("name", volume_name(&request.name));
-    wrong.add(
-        "size",
-        match request.size {
-            0 => Some(BLANK.into()),
-            size if size < 1 => Some("must be no less than 1".into()),
-            _ => None,
-        },
-    );
+    wrong.add("size", positive(request.size));
     wrong.add("glustervolumeoptions", options(request));
     wrong.done()?;
     if request.gid < 0 {
@@ -221,6 +214,22 @@ pub fn volume_create(request: &VolumeCreate) -> Result<Safety, Refused> {
             Ok(Safety::Disperse)
         }
         _ => Ok(Safety::None),
+    }
+}
+
+/// Checks `POST /volumes/{id}/expand`.
+pub fn volume_expand(request: &VolumeExpand) -> Result<(), Refused> {
+    let mut wrong = Wrong::default();
+    wrong.add("expand_size", positive(request.expand_size));
+    wrong.done()
+}
+
+/// A size in GiB that has to be given.
+fn positive(size: i64) -> Option<String> {
+    match size {
+        0 => Some(BLANK.into()),
+        size if size < 1 => Some("must be no less than 1".into()),
+        _ => None,
     }
 }
 

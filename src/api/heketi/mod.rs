@@ -170,6 +170,7 @@ async fn handled(face: &Face, parts: &Parts, target: Target, body: Body) -> Resu
         Target::Volumes => volume::list(face).await,
         Target::Volume(id) if delete => volume::delete(face, &id).await,
         Target::Volume(id) => volume::info(face, &id).await,
+        Target::VolumeExpand(id) => volume::expand(face, &id, &received(body).await?).await,
         Target::Queue(id) => queue::get(face, &id).await,
     }
 }

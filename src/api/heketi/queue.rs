@@ -15,6 +15,7 @@ use super::Face;
 use super::answer::{self, Answer, Refused};
 use super::ticket::{Noun, Ticket};
 use super::view::{sees_device, sees_node, sees_volume};
+use crate::intent::volume::{Expansion, expansion};
 use crate::intent::{Progress, progress};
 use crate::resources::{Condition, GlusterDevice, GlusterNode, GlusterVolume, id_of};
 use crate::store::{Cache, Kind};
@@ -60,6 +61,7 @@ pub async fn get(face: &Face, text: &str) -> Result<Answer, Refused> {
         Err(_) => match face.tickets.read(text) {
             Some(Ticket::Done) => Some(Outcome::Done),
             Some(Ticket::Failed(text)) => Some(Outcome::Failed(text)),
+            Some(Ticket::Expand(name, uid, ask)) => Some(face.grown(&name, &uid, ask).await?),
             Some(Ticket::Delete(noun, name, uid)) => Some(face.deleted(noun, &name, uid).await?),
             None => None,
         },
@@ -126,6 +128,22 @@ impl Face {
         Ok(now.as_ref().map(outcome))
     }
 
+    /// Waits a moment for the end of an expansion.
+    async fn grown(&self, name: &str, uid: &Option<String>, ask: Id) -> Result<Outcome, Refused> {
+        let outcome = |volume: Option<&GlusterVolume>| match grown(volume, uid, ask) {
+            Outcome::Running => None,
+            finished => Some(finished),
+        };
+        if let Some(finished) = self.intent.volumes.wait(name, WAIT, outcome).await
+            && matches!(finished, Outcome::Made(_))
+        {
+            return Ok(finished);
+        }
+        // What was seen may be older than the ask.
+        let live = self.intent.store.get::<GlusterVolume>(name).await?;
+        Ok(grown(live.as_ref(), uid, ask))
+    }
+
     async fn deleted(&self, noun: Noun, name: &str, uid: Option<String>) -> Result<Outcome, Refused> {
         let intent = &self.intent;
         let gone = match noun {
@@ -171,6 +189,22 @@ fn volume(volume: &GlusterVolume) -> Outcome {
     match ended(volume.conditions(), sees_volume(volume)) {
         Progress::Done => Outcome::Made(format!("/volumes/{}", id_of(volume))),
         other => unfinished(other),
+    }
+}
+
+fn grown(volume: Option<&GlusterVolume>, uid: &Option<String>, ask: Id) -> Outcome {
+    let going =
+        |volume: &&GlusterVolume| volume.uid() != *uid || volume.metadata.deletion_timestamp.is_some();
+    let Some(volume) = volume.filter(|volume| !going(volume)) else {
+        return Outcome::Failed("the volume was deleted".into());
+    };
+    match expansion(volume, ask) {
+        Some(Expansion::Done) => Outcome::Made(format!("/volumes/{}", id_of(volume))),
+        Some(Expansion::Failed(text)) => Outcome::Failed(text),
+        Some(Expansion::Running) => Outcome::Running,
+        None => {
+            Outcome::Failed("too many expansions were asked for since: see how large the volume is".into())
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! What the placing task said, in Heketi's words: pure.
 
 use super::answer::Refused;
-use crate::resources::Refusal;
+use crate::resources::{EXPANDED, GlusterVolume, Limits, Refusal, condition};
+use crate::units::Bytes;
 
 /// The answer to a request for a volume that found no place.
 pub fn told(refusals: &[Refusal], volume_name: &str) -> Refused {
@@ -19,6 +20,36 @@ pub fn told(refusals: &[Refusal], volume_name: &str) -> Refused {
     }
     let text = reasons(refusals, volume_name);
     because(Refused::failed(format!("Failed to allocate new volume: {text}")))
+}
+
+/// The answer to a request for a volume to grow that found no place.
+pub fn not_grown(volume: &GlusterVolume, by: Bytes, limits: &Limits) -> Refused {
+    let refusals = volume.status.as_ref().map_or(&[][..], |status| &status.refusals);
+    let text = match refusals.first().map(|refusal| refusal.reason.as_str()) {
+        Some("NoOnlineDevices") => "No online storage devices in cluster",
+        _ => limit_met(volume, by, limits),
+    };
+    let why = condition(volume.conditions(), EXPANDED).map(|expanded| expanded.message.clone());
+    Refused::failed(format!("Failed to allocate volume expansion: {text}")).because(why.unwrap_or_default())
+}
+
+/// Heketi doubles the sets until one of its limits is met, whatever is in the way; that limit is what it
+/// tells.
+fn limit_met(volume: &GlusterVolume, by: Bytes, limits: &Limits) -> &'static str {
+    let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
+    let there = placement.map_or(0, |placement| placement.active().count());
+    let mut sets = 1;
+    loop {
+        let brick = Bytes::from_kib(by.kib() / sets as u64);
+        if brick < limits.brick_min || brick == Bytes(0) {
+            return "Minimum brick size limit reached.  Out of space.";
+        }
+        let bricks = there + sets * volume.spec.durability.set_size();
+        if brick <= limits.brick_max && bricks > limits.bricks_per_volume as usize {
+            return "Maximum number of bricks reached.";
+        }
+        sets *= 2;
+    }
 }
 
 /// Clusters that cannot be meant are left aside first; only when none is left do they count.
@@ -128,6 +159,18 @@ mod tests {
             text(&tried),
             format!("Unable to create volume on any cluster:\n{one}: No space\n{two}: No nodes in cluster")
         );
+    }
+
+    #[test]
+    fn a_volume_that_cannot_grow_meets_one_of_two_limits() {
+        let spec = serde_json::from_value(serde_json::json!({"size": "1Gi"})).unwrap();
+        let volume = GlusterVolume::new("v", spec);
+        let told = |gib, bricks_per_volume| {
+            limit_met(&volume, Bytes::from_gib(gib), &Limits { bricks_per_volume, ..Limits::default() })
+        };
+        assert_eq!(told(1_000_000, 32), "Maximum number of bricks reached.");
+        assert_eq!(told(20, 6), "Maximum number of bricks reached.");
+        assert_eq!(told(3, 32), "Minimum brick size limit reached.  Out of space.");
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub enum Target {
     Volumes,
     /// `/volumes/{id}`
     Volume(String),
+    /// `/volumes/{id}/expand`
+    VolumeExpand(String),
     /// `/queue/{id}`
     Queue(String),
 }
@@ -84,6 +86,7 @@ fn target(path: &str) -> Option<Target> {
         ["devices", text, "tags"] => id(text).map(Target::DeviceTags),
         ["volumes"] => Some(Target::Volumes),
         ["volumes", text] => id(text).map(Target::Volume),
+        ["volumes", text, "expand"] => id(text).map(Target::VolumeExpand),
         ["queue", text] => id(text).map(Target::Queue),
         _ => None,
     }
@@ -100,7 +103,8 @@ fn methods(target: &Target) -> &'static [Method] {
         | Target::NodeState(_)
         | Target::NodeTags(_)
         | Target::DeviceState(_)
-        | Target::DeviceTags(_) => &[Method::POST],
+        | Target::DeviceTags(_)
+        | Target::VolumeExpand(_) => &[Method::POST],
         Target::Queue(_) => &[Method::GET],
     }
 }
@@ -179,7 +183,9 @@ mod tests {
             (Method::GET, "/", Route::Unknown),
             (Method::GET, "", Route::Unknown),
             (Method::GET, "/hello", Route::Unknown),
-            (Method::POST, &format!("/volumes/{id}/expand"), Route::Unknown),
+            (Method::POST, &format!("/volumes/{id}/expand"), Route::Known(Target::VolumeExpand(id.clone()))),
+            (Method::GET, &format!("/volumes/{id}/expand"), Route::WrongMethod),
+            (Method::POST, &format!("/volumes/{id}/clone"), Route::Unknown),
             (Method::GET, "/blockvolumes", Route::Unknown),
         ] {
             assert_eq!(find(&method, path), route, "{method} {path}");

@@ -6,6 +6,7 @@ use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::Keys;
+use crate::units::Id;
 
 /// Length of the seal in bytes.
 const SEAL: usize = 16;
@@ -27,6 +28,8 @@ pub enum Noun {
 /// Work that was answered with 202.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ticket {
+    /// The volume with this name and uid grows; the id is that of the ask.
+    Expand(String, Option<String>, Id),
     /// The object with this name and uid is deleted.
     Delete(Noun, String, Option<String>),
     /// It is done.
@@ -101,6 +104,11 @@ mod tests {
         vec![
             Ticket::Done,
             Ticket::Failed("Device must be offline\nbefore \u{e9}".into()),
+            Ticket::Expand(
+                "v".into(),
+                Some("b2b4c1a8-7d2d-4ad2-a97c-3e02e1d5b2ad".into()),
+                Id::from_uid("ask"),
+            ),
             Ticket::Delete(Noun::Volume, "0".repeat(32), Some("b2b4c1a8-7d2d-4ad2-a97c-3e02e1d5b2ad".into())),
             Ticket::Delete(Noun::Device, "a.name-that-kubectl.gave".repeat(10), None),
         ]

@@ -12,10 +12,11 @@ use super::json;
 use super::refusal;
 use super::ticket::{Noun, Ticket};
 use super::view::{self, ECHO, sees_cluster, sees_node, sees_volume};
-use super::wire::{VolumeCreate, VolumeEcho, VolumeList};
+use super::wire::{VolumeCreate, VolumeEcho, VolumeExpand, VolumeList};
 use crate::intent::volume::VolumeAsk;
-use crate::intent::{self, Decision, given_up};
-use crate::resources::{Durability, DurabilityType, GlusterVolumeSpec, OnRefusal, Sizing, id_of};
+use crate::intent::{self, AskError, Decision, given_up};
+use crate::resources::{Durability, DurabilityType, GlusterVolumeSpec, Limits, OnRefusal, Sizing, id_of};
+use crate::store::StoreError;
 use crate::units::{Bytes, GIB, Id};
 
 /// Larger volumes are asked for as if they had this size: no cluster has room for either.
@@ -72,6 +73,30 @@ pub async fn create(face: &Face, body: &[u8]) -> Result<Answer, Refused> {
             let refusals = refusals.map_or(&[][..], Vec::as_slice);
             Err(refusal::told(refusals, &volume_name))
         }
+    }
+}
+
+/// `POST /volumes/{id}/expand`: 202 when the new bricks have their places, or an earlier expansion goes on.
+/// What cannot be placed is refused with 500, as Heketi does, and changes nothing.
+pub async fn expand(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refused> {
+    let request: VolumeExpand = json::read(body)?;
+    check::volume_expand(&request)?;
+    let volume = face.volume(id).await?.ok_or_else(Refused::unknown_id)?;
+    let name = volume.name_any();
+    let Some(_slot) = face.volumes.slot(&name) else {
+        return Err(Refused::busy());
+    };
+    let (ask, by) = (Id::random(), gib(request.expand_size));
+    let asked = intent::volume::expand_by(&face.intent, &name, volume.metadata.uid.as_deref(), by, ask).await;
+    match asked {
+        Ok(Decision::Accepted(_)) => Ok(face.accepted(&Ticket::Expand(name, volume.metadata.uid, ask))),
+        Ok(Decision::Refused(volume)) => {
+            let cluster = view::cluster_of(&volume).and_then(|name| face.intent.clusters.get(name));
+            let limits = cluster.map_or_else(Limits::default, |cluster| cluster.spec.limits);
+            Err(refusal::not_grown(&volume, by, &limits))
+        }
+        Err(AskError::Store(StoreError::NotFound(_))) => Err(Refused::unknown_id()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::view::sees_volume;
 use crate::intent::given_up;
-use crate::resources::{GlusterVolume, OnRefusal, id_of};
+use crate::resources::{EXPANDED, GlusterVolume, OnRefusal, condition, id_of};
 use crate::store::{Cache, Changes};
 use crate::units::Id;
 
@@ -124,7 +124,7 @@ impl Known {
     }
 }
 
-/// Whether a volume is being made for a client of this face, or deleted.
+/// Whether a volume is being made or grows for a client of this face, or is deleted.
 fn is_busy(volume: &GlusterVolume, now: Timestamp) -> bool {
     if given_up(volume.conditions()) {
         return false;
@@ -134,7 +134,15 @@ fn is_busy(volume: &GlusterVolume, now: Timestamp) -> bool {
         None if volume.spec.on_refusal == OnRefusal::Forget && !sees_volume(volume) => {
             volume.metadata.creation_timestamp.as_ref()
         }
+        None if volume.spec.on_refusal == OnRefusal::Forget && grows(volume) => {
+            condition(volume.conditions(), EXPANDED).map(|expanded| &expanded.last_transition_time)
+        }
         None => None,
     };
     since.is_some_and(|since| now.duration_since(since.0) < SLOT_TIME)
+}
+
+fn grows(volume: &GlusterVolume) -> bool {
+    let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
+    placement.is_some_and(|placement| placement.adding().next().is_some())
 }

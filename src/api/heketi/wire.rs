@@ -114,6 +114,14 @@ request!(VolumeCreate {
     snapshot: "snapshot",
 });
 
+/// `POST /volumes/{id}/expand`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VolumeExpand {
+    /// By how many GiB it grows.
+    pub expand_size: i64,
+}
+request!(VolumeExpand { expand_size: "expand_size" });
+
 /// How the data of a volume is kept safe; answers echo what was asked, whatever the type.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Durability {

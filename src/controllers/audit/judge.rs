@@ -9,7 +9,8 @@ use kube::ResourceExt;
 use crate::executor::ops::gluster::{self, OWNER_OPTION};
 use crate::executor::ops::lvm::{BRICK_TAG, DEVICE_TAG, LogicalVolume, VOLUME_TAG, VolumeGroup};
 use crate::resources::{
-    FAILED, GlusterDevice, GlusterNode, GlusterVolume, PlacedBrick, READY, condition, condition_is, id_of,
+    EXPANDED, FAILED, GlusterDevice, GlusterNode, GlusterVolume, OnRefusal, PlacedBrick, Placement, READY,
+    condition, condition_is, id_of,
 };
 use crate::units::{Bytes, Id, lv_name, mount_point, vg_name};
 
@@ -121,11 +122,21 @@ fn bricks(volume: &GlusterVolume) -> impl Iterator<Item = &PlacedBrick> {
     placement.into_iter().flat_map(|placement| &placement.bricks)
 }
 
+/// Whether a volume serves clients: then its active bricks are complete, whatever else is on its way.
+fn serves(volume: &GlusterVolume) -> bool {
+    volume.metadata.deletion_timestamp.is_none() && condition_is(volume.conditions(), READY)
+}
+
 /// Whether a volume should be complete on the nodes: ready, with nothing on its way in or out.
 fn settled(volume: &GlusterVolume) -> bool {
-    volume.metadata.deletion_timestamp.is_none()
-        && condition_is(volume.conditions(), READY)
-        && bricks(volume).all(|brick| !brick.retiring && !brick.adding)
+    serves(volume) && bricks(volume).all(|brick| !brick.retiring && !brick.adding)
+}
+
+/// Whether more is wanted of a volume than it has, and somebody is about to do something about it.
+fn grows(volume: &GlusterVolume) -> bool {
+    let refused = condition(volume.conditions(), EXPANDED)
+        .is_some_and(|expanded| expanded.reason == "Refused" && volume.spec.on_refusal == OnRefusal::Retry);
+    volume.size().is_some_and(|size| size < volume.spec.size) && !refused
 }
 
 fn judge_volume(volume: &GlusterVolume, by_node: &HashMap<Id, Looked<'_>>, judged: &mut Judged) {
@@ -133,15 +144,17 @@ fn judge_volume(volume: &GlusterVolume, by_node: &HashMap<Id, Looked<'_>>, judge
     let given_up = condition_is(volume.conditions(), FAILED) && bricks(volume).next().is_none();
     let refused = condition(volume.conditions(), crate::resources::PLACED)
         .is_some_and(|placed| placed.status == "False" && bricks(volume).next().is_none());
-    if !settled(volume) {
-        if !given_up && !refused {
-            judged.unsettled.push(format!("volume {name}"));
-        }
-        return;
+    if (!settled(volume) || grows(volume)) && !given_up && !refused {
+        judged.unsettled.push(format!("volume {name}"));
     }
-    let addresses: Vec<String> = bricks(volume).map(PlacedBrick::address).collect();
+    let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
+    let Some(placement) = placement.filter(|_| serves(volume)) else { return };
+    judged.wrong.extend(set_faults(volume, placement));
+    let active: Vec<String> = placement.active().map(PlacedBrick::address).collect();
+    // The bricks of an expansion are in the volume or not yet, all of them at once.
+    let wanted: Vec<String> = placement.wanted().map(PlacedBrick::address).collect();
     let volume_name = volume.volume_name();
-    for brick in bricks(volume) {
+    for brick in placement.active() {
         let Some(looked) = by_node.get(&brick.node).filter(|looked| looked.view.error.is_none()) else {
             judged.wrong.push(format!("volume {name}: the node of brick {} was not looked at", brick.id));
             continue;
@@ -153,7 +166,7 @@ fn judge_volume(volume: &GlusterVolume, by_node: &HashMap<Id, Looked<'_>>, judge
         }
         match looked.volumes.get(volume_name.as_str()) {
             None => judged.wrong.push(format!("volume {name} is not known on {}", view.host)),
-            Some(known) if known.bricks != addresses => {
+            Some(known) if known.bricks != active && known.bricks != wanted => {
                 judged
                     .wrong
                     .push(format!("volume {name} has other bricks on {} than were placed", view.host));
@@ -162,6 +175,29 @@ fn judge_volume(volume: &GlusterVolume, by_node: &HashMap<Id, Looked<'_>>, judge
             Some(_) => {}
         }
     }
+}
+
+/// The sets of a volume stand one after the other, those of expansions last; the bricks of one set are of
+/// one size and on nodes of their own.
+fn set_faults(volume: &GlusterVolume, placement: &Placement) -> Vec<String> {
+    let mut faults = vec![];
+    let name = volume.name_any();
+    let bricks: Vec<&PlacedBrick> = placement.wanted().collect();
+    for (n, set) in bricks.chunks(volume.spec.durability.set_size()).enumerate() {
+        let in_order =
+            |(at, brick): (usize, &&PlacedBrick)| (brick.set as usize, brick.position as usize) == (n, at);
+        if set.len() != volume.spec.durability.set_size() || !set.iter().enumerate().all(in_order) {
+            faults.push(format!("volume {name}: set {n} is not complete and in order"));
+        }
+        if set.iter().any(|brick| brick.size != set[0].size) {
+            faults.push(format!("volume {name}: the bricks of set {n} differ in size"));
+        }
+        let nodes: BTreeSet<Id> = set.iter().map(|brick| brick.node).collect();
+        if nodes.len() != set.len() {
+            faults.push(format!("volume {name}: set {n} has two bricks on one node"));
+        }
+    }
+    faults
 }
 
 fn brick_faults(volume: &GlusterVolume, brick: &PlacedBrick, looked: &Looked<'_>) -> Vec<String> {

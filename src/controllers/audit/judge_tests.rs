@@ -116,6 +116,9 @@ fn every_single_fault_is_found() {
         ("are used and", |w| w.view.groups[0].free = Bytes(GIB)),
         ("volume group is missing", |w| w.view.groups.clear()),
         ("cannot be looked at", |w| w.view.error = Some("down".into())),
+        ("not complete and in order", |w| {
+            w.volume.status.as_mut().unwrap().placement.as_mut().unwrap().bricks[0].set = 1;
+        }),
         ("is placed twice", |w| {
             let placement = w.volume.status.as_mut().unwrap().placement.as_mut().unwrap();
             placement.bricks.push(placement.bricks[0].clone());
@@ -127,6 +130,24 @@ fn every_single_fault_is_found() {
         let judged = judged(&world);
         assert!(judged.wrong.iter().any(|wrong| wrong.contains(text)), "{text}: {judged}");
     }
+}
+
+#[test]
+fn the_bricks_of_an_expansion_are_in_the_volume_or_not_yet() {
+    let mut world = world();
+    let status = world.volume.status.as_mut().unwrap();
+    let placement = status.placement.as_mut().unwrap();
+    let added = PlacedBrick { id: Id::from_uid("new"), set: 1, adding: true, ..placement.bricks[0].clone() };
+    let added = PlacedBrick { path: brick_path(added.device, added.id), ..added };
+    placement.bricks.push(added.clone());
+    let before = judged(&world);
+    assert_eq!((before.wrong.clone(), before.unsettled.len()), (vec![], 1), "{before}");
+    Arc::make_mut(&mut world.view.volumes)[0].bricks.push(added.address());
+    let after = judged(&world);
+    assert_eq!((after.wrong.clone(), after.unsettled.len()), (vec![], 1), "{after}");
+    Arc::make_mut(&mut world.view.volumes)[0].bricks.remove(0);
+    let without = judged(&world);
+    assert!(without.wrong.iter().any(|wrong| wrong.contains("other bricks")), "{without}");
 }
 
 #[test]

@@ -45,6 +45,12 @@ refused(500, "already in use", client.volume_create, {"size": 1, "name": "py"})
 refused(500, "No space", client.volume_create, {"size": 10**6})
 refused(400, "size: cannot be blank", client.volume_create, {"size": 0})
 refused(404, "Id not found", client.volume_info, "0" * 32)
+grown = client.volume_expand(volume["id"], {"expand_size": 2})
+assert grown["size"] == 7 and len(grown["bricks"]) == 6, grown
+assert client.volume_info(volume["id"]) == grown
+refused(500, "Maximum number of bricks reached", client.volume_expand, volume["id"], {"expand_size": 10**6})
+refused(400, "expand_size: cannot be blank", client.volume_expand, volume["id"], {"expand_size": 0})
+refused(404, "Id not found", client.volume_expand, "0" * 32, {"expand_size": 1})
 for one in (volume, other):
     assert client.volume_delete(one["id"])
 assert client.volume_list()["volumes"] == []
@@ -75,4 +81,4 @@ assert client.cluster_list()["clusters"] == [cluster]
 # roles
 user = HeketiClient(URL, "admin", "wrong")
 refused(401, "signature is invalid", user.cluster_list)
-print(f"python: {len(nodes)} nodes, {len(devices)} devices, volumes made and deleted")
+print(f"python: {len(nodes)} nodes, {len(devices)} devices, volumes made, expanded and deleted")
