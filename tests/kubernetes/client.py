@@ -18,6 +18,9 @@ for n in range(3):
     assert client.device_add({"name": "/dev/sdb", "node": node["id"]})
     nodes.append(node["id"])
 assert client.node_set_tags(nodes[0], {"change_type": "update", "tags": {"rack": "7"}})
+(device,) = client.node_info(nodes[0])["devices"]
+assert client.device_set_tags(device["id"], {"change_type": "set", "tags": {"kind": "slow"}})
+assert client.cluster_setflags(mine, {"file": True, "block": False})
 volume = client.volume_create({"size": 2, "clusters": [mine], "durability": {"type": "replicate", "replicate": {"replica": 3}}})
 assert len(volume["bricks"]) == 3 and client.volume_info(volume["id"]) == volume, volume
 assert volume["id"] in client.volume_list()["volumes"]
