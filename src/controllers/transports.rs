@@ -4,15 +4,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt;
 use parking_lot::Mutex;
 
 use super::PassError;
+use crate::executor::transport::pod_exec::{PodExec, PodExecOptions};
 use crate::executor::transport::sim::{Sim, SimSocket};
 use crate::executor::transport::ssh::{KeyPem, Ssh, SshOptions};
 use crate::executor::{Permit, Permitted, Transport};
-use crate::resources::{GlusterCluster, GlusterNode, HostKeyPolicy, SecretKey, SshTransport, TransportSpec};
+use crate::resources::{
+    GlusterCluster, GlusterNode, HostKeyPolicy, PodExecTransport, SecretKey, SshTransport, TransportSpec,
+};
 use crate::store::{Caches, Store};
 
 /// Makes and keeps transports.
@@ -27,6 +30,7 @@ pub struct Transports {
 #[derive(Clone)]
 enum Way {
     Ssh(Arc<Ssh>),
+    PodExec(Arc<PodExec>),
     Sim(Simulated),
 }
 
@@ -61,6 +65,7 @@ impl Transports {
     pub async fn of(&self, cluster: &GlusterCluster) -> Result<Arc<dyn Transport>, PassError> {
         let way: Arc<dyn Transport> = match self.way(cluster).await? {
             Way::Ssh(ssh) => ssh,
+            Way::PodExec(pod_exec) => pod_exec,
             Way::Sim(Simulated::Here(sim)) => Arc::new(sim),
             Way::Sim(Simulated::There(socket)) => Arc::new(socket),
         };
@@ -89,7 +94,7 @@ impl Transports {
     pub fn pin(&self, cluster: &str, host: &str) -> Option<String> {
         match self.made.lock().get(cluster)? {
             (_, Way::Ssh(ssh)) => ssh.pins().get(host).cloned(),
-            (_, Way::Sim(_)) => None,
+            (_, Way::Sim(_) | Way::PodExec(_)) => None,
         }
     }
 
@@ -100,9 +105,10 @@ impl Transports {
         {
             return Ok(way.clone());
         }
-        let way = match (&spec.ssh, &spec.simulated) {
-            (Some(ssh), _) => Way::Ssh(Arc::new(self.ssh(&name, ssh).await?)),
-            (None, Some(_)) => {
+        let way = match (&spec.ssh, &spec.pod_exec, &spec.simulated) {
+            (Some(ssh), _, _) => Way::Ssh(Arc::new(self.ssh(&name, ssh).await?)),
+            (None, Some(pod_exec), _) => Way::PodExec(Arc::new(self.pod_exec(&name, pod_exec))),
+            (None, None, Some(_)) => {
                 let refused = || {
                     PassError::Transport(format!(
                         "cluster {name} has simulated nodes, and this server does not allow them: start it with --allow-simulated"
@@ -110,13 +116,32 @@ impl Transports {
                 };
                 Way::Sim(self.sim.clone().ok_or_else(refused)?)
             }
-            (None, None) if spec.pod_exec.is_some() => {
-                return Err(PassError::Transport("podExec is not there yet".into()));
+            (None, None, None) => {
+                return Err(PassError::Transport(format!("cluster {name} has no transport")));
             }
-            (None, None) => return Err(PassError::Transport(format!("cluster {name} has no transport"))),
         };
         self.made.lock().insert(name, (spec.clone(), way.clone()));
         Ok(way)
+    }
+
+    fn pod_exec(&self, cluster: &str, spec: &PodExecTransport) -> PodExec {
+        let (nodes, cluster) = (self.caches.nodes.clone(), cluster.to_owned());
+        // By whatever name a member of the pool is called.
+        let node_of = move |host: &str| {
+            let node = nodes.find(|node| {
+                let names = node.hostnames();
+                node.spec.cluster == cluster
+                    && names.manage.iter().chain(&names.storage).any(|name| name == host)
+            });
+            node?.status.as_ref()?.kubernetes_node.clone()
+        };
+        PodExec::new(PodExecOptions {
+            pods: self.store.within::<Pod>(&spec.namespace),
+            labels: spec.selector.match_labels.clone().into_iter().collect(),
+            container: spec.container.clone(),
+            node_of: Arc::new(node_of),
+            permit: self.permit.clone(),
+        })
     }
 
     async fn ssh(&self, cluster: &str, spec: &SshTransport) -> Result<Ssh, PassError> {

@@ -10,8 +10,9 @@ use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Preferred};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::PrivateKey;
 use super::known_hosts::{KnownHosts, Verdict};
-use super::{KILL_AFTER, PrivateKey};
+use crate::executor::transport::shell::{self, DRAIN, Ending, Exit, KILLED, MAX_OUTPUT};
 
 /// How long connecting may take: name look-up, key exchange and login together.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -20,13 +21,6 @@ const OPEN: Duration = Duration::from_secs(10);
 /// How often a silent node is asked whether it lives; at the fourth missing answer the connection
 /// is given up.
 const KEEPALIVE: Duration = Duration::from_secs(15);
-/// How much a batch may answer, in bytes.
-pub(super) const MAX_OUTPUT: usize = 16 << 20;
-/// The exit code of a shell that was killed.
-pub(super) const KILLED: u32 = 137;
-/// How long the rest of the output may take once the shell has ended. Something that it left
-/// running may keep the streams open for ever.
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// Who logs in, and which hosts are trusted.
 pub(super) struct Login {
@@ -37,32 +31,6 @@ pub(super) struct Login {
     pub known: KnownHosts,
     pub pin_first_contact: bool,
     pub pins: Mutex<HashMap<String, PublicKey>>,
-}
-
-/// How an exchange ended.
-pub(super) enum Ending {
-    /// The shell ended.
-    Exit(Exit),
-    /// The node refused to start a shell.
-    Refused,
-    /// The connection or the channel broke before the shell's exit code came.
-    Lost,
-    /// More than [`MAX_OUTPUT`] came.
-    TooMuch,
-    /// Nothing more came within the time.
-    Silent,
-}
-
-/// What came from a shell that ended.
-pub(super) struct Exit {
-    /// Its exit code.
-    pub code: u32,
-    /// All its output.
-    pub stdout: Vec<u8>,
-    /// All its errors.
-    pub stderr: Vec<u8>,
-    /// Whether the streams came to their ends.
-    pub whole: bool,
 }
 
 /// An open connection, logged in.
@@ -99,12 +67,11 @@ impl Connection {
 }
 
 impl Login {
-    /// The command that takes a script from its input and ends it after some seconds. With sudo the
-    /// watch runs as root too: an ordinary user could not end what root runs.
+    /// The command that takes a script. With sudo the watch over its deadline runs as root too: an
+    /// ordinary user could not end what root runs.
     pub fn command(&self, seconds: u64) -> String {
         let sudo = if self.sudo { "sudo -n " } else { "" };
-        let kill = KILL_AFTER.as_secs();
-        format!("{sudo}timeout -k {kill} {seconds} /bin/sh -s")
+        format!("{sudo}{}", shell::command(seconds).join(" "))
     }
 
     /// Why the script did not even begin, and what to do.
@@ -289,7 +256,11 @@ async fn collect(answer: &mut ChannelReadHalf, is_all: impl Fn(&[u8], &[u8]) -> 
                 }
             }
             Some(ChannelMsg::ExitSignal { .. }) => code = Some(KILLED),
-            Some(ChannelMsg::Failure) => return Ending::Refused,
+            Some(ChannelMsg::Failure) => {
+                let cause =
+                    "sshd refused to run a command: check ForceCommand and the login shell of the user";
+                return Ending::Refused(cause.into());
+            }
             Some(ChannelMsg::Close) => break true,
             None => break false,
             Some(_) => {}

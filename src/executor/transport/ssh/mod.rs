@@ -1,13 +1,10 @@
 //! Commands over SSH: one kept connection for each host, with several batches on it at once.
 //!
-//! A batch is one `exec` of a shell that reads a script from its input (`script`): so no limit of
-//! the node's argument lists applies, and the login shell never sees an argument. What a lost
-//! answer means is decided here by one rule: before the `exec` was sent nothing can have run, and
-//! after it only a complete answer tells what has run.
+//! A batch is one `exec` of a shell that reads a script from its input: so no limit of the node's
+//! argument lists applies, and the login shell never sees an argument.
 
 mod connection;
 mod known_hosts;
-mod script;
 #[cfg(test)]
 mod tests;
 
@@ -19,17 +16,11 @@ use russh::keys::{Algorithm, PrivateKey, PublicKey, decode_secret_key, ssh_key};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use super::script::Script;
+use super::shell::{self, LANES};
 use crate::executor::{Batch, Permit, Reply, Transport, TransportError, not_permitted};
-use connection::{Connection, Ending, Login};
+use connection::{Connection, Login};
 use known_hosts::KnownHosts;
-use script::Script;
-
-/// How many batches run on one host at once; sshd allows ten sessions on a connection by default.
-const LANES: usize = 8;
-/// How long after the deadline the node kills what did not heed the first signal.
-pub(crate) const KILL_AFTER: Duration = Duration::from_secs(5);
-/// How much longer than the node we wait for an answer.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// What [`Ssh`] needs to reach nodes.
 #[derive(Clone, Debug)]
@@ -184,16 +175,16 @@ struct Slot {
 impl Node {
     async fn exchange(&self, script: Script, deadline: Duration) -> Result<Reply, TransportError> {
         let (_connection, channel) = self.channel().await?;
-        let seconds = deadline.as_secs_f64().ceil().max(1.0) as u64;
+        let seconds = shell::seconds(deadline);
         let command = self.login.command(seconds);
-        let patience = Duration::from_secs(seconds) + KILL_AFTER + GRACE;
+        let patience = shell::patience(seconds);
         let text = script.text.clone();
         if !self.permit.holds() {
             return Err(not_permitted(&self.host));
         }
         let is_all = |stdout: &[u8], stderr: &[u8]| script.read(stdout, stderr).is_some();
         let ending = connection::exec(channel, &command, text, patience, is_all).await;
-        self.judge(&script, ending)
+        shell::judge(&self.host, &script, ending, |code, said| self.login.not_begun(&self.host, code, said))
     }
 
     /// A channel on the kept connection. A node that refuses one, or whose connection turns out to
@@ -240,48 +231,12 @@ impl Node {
         }
     }
 
-    fn judge(&self, script: &Script, ending: Ending) -> Result<Reply, TransportError> {
-        match ending {
-            Ending::Exit(exit) => {
-                if let Some(reply) = script.read(&exit.stdout, &exit.stderr) {
-                    return Ok(reply);
-                }
-                match exit.code {
-                    // What `timeout` ends with, after its first signal or its second.
-                    124 | connection::KILLED => {
-                        Err(self.unknown("it was ended there, since its deadline has passed".into()))
-                    }
-                    code if exit.whole && !script.has_begun(&exit.stdout) => {
-                        let said = String::from_utf8_lossy(&exit.stderr);
-                        Err(self.unreached(self.login.not_begun(&self.host, code, said.trim())))
-                    }
-                    code => {
-                        Err(self
-                            .unknown(format!("the answer broke off, and the shell there ended with {code}")))
-                    }
-                }
-            }
-            Ending::Refused => Err(self.unreached(
-                "sshd refused to run a command: check ForceCommand and the login shell of the user".into(),
-            )),
-            Ending::Lost => {
-                Err(self.unknown("the connection was closed before the answer was complete".into()))
-            }
-            Ending::TooMuch => {
-                Err(self.unknown(format!("it answered with more than {} MiB", connection::MAX_OUTPUT >> 20)))
-            }
-            Ending::Silent => Err(self.unknown("the deadline has passed".into())),
-        }
-    }
-
     fn unreached(&self, cause: String) -> TransportError {
-        let host = self.host.clone();
-        TransportError::Unreached { host, cause }
+        shell::unreached(&self.host, cause)
     }
 
     fn unknown(&self, cause: String) -> TransportError {
-        let host = self.host.clone();
-        TransportError::Unknown { host, cause }
+        shell::unknown(&self.host, cause)
     }
 }
 

@@ -386,10 +386,10 @@ async fn at_the_deadline_the_node_ends_everything() {
     let result = server.ssh().run("127.0.0.1", &batch).await;
     let cause = unknown(result.map(|reply| reply.outputs));
     assert!(cause.contains("deadline"), "{cause}");
-    assert!(started.elapsed() < KILL_AFTER);
+    assert!(started.elapsed() < shell::KILL_AFTER);
     let pid = std::fs::read_to_string(pid).unwrap();
     while !gone(pid.trim()) {
-        assert!(started.elapsed() < KILL_AFTER, "{pid} still runs");
+        assert!(started.elapsed() < shell::KILL_AFTER, "{pid} still runs");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(!late.exists());
