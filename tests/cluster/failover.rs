@@ -18,7 +18,7 @@ pub fn thirty_claims(world: &World) {
     world.cluster.apply(&class.to_string());
     let names: Vec<String> = (1..=30).map(|number| format!("many-{number}")).collect();
     world.claims(&names, "single", "512Mi");
-    wait_for("the first claims to be bound", 120, || (world.bound() >= 3).then_some(()));
+    wait_for("the first claims to be bound", 300, || (world.bound() >= 3).then_some(()));
     let leader = world.holder();
     assert!(world.operators().contains(&leader), "the Lease is held by {leader:?}");
     world.cluster.run(&["-n", NAMESPACE, "delete", "pod", &leader, "--grace-period=0", "--force"]);
@@ -29,7 +29,7 @@ pub fn thirty_claims(world: &World) {
         (holder != leader && world.operators().contains(&holder)).then_some(())
     });
     println!("  another pod holds the Lease after {:.1} s", lost.elapsed().as_secs_f64());
-    wait_for("thirty claims to be bound", 240, || (world.bound() == 30).then_some(()));
+    wait_for("thirty claims to be bound", 900, || (world.bound() == 30).then_some(()));
 
     let volumes = world.cluster.value(&["pvc"], "{.items[*].spec.volumeName}");
     let distinct: HashSet<&str> = volumes.split_whitespace().collect();

@@ -30,7 +30,7 @@ pub fn readme(world: &World) {
     assert_eq!(world.cluster.value(&claim, "{.status.capacity.storage}"), "10Gi");
     let volume = world.cluster.value(&claim, "{.spec.volumeName}");
 
-    let pods = wait_for("two pods at work", 60, || {
+    let pods = wait_for("two pods at work", 120, || {
         let pods = world.operators();
         (pods.len() == 2).then_some(pods)
     });
@@ -60,7 +60,7 @@ pub fn readme(world: &World) {
     assert_eq!(user["extra"]["authentication.kubernetes.io/pod-name"], json!([holder]));
     assert_eq!(world.cluster.value(&["gvol", &volume], "{.status.transport}"), "ssh");
 
-    world.shell("kubectl delete -f examples/claim.yaml --timeout=2m");
+    world.shell("kubectl delete -f examples/claim.yaml --timeout=5m");
     world.nothing_left();
     rights_suffice(world);
 }
@@ -82,10 +82,7 @@ fn identities(world: &World) -> String {
 /// that hold data; a new install takes them over.
 pub fn keeps_objects(world: &World) {
     world.installed();
-    world.claims(&["kept".into()], "gluster", "1Gi");
-    world.cluster.run(&["wait", "--for=jsonpath={.status.phase}=Bound", "pvc/kept", "--timeout=120s"]);
-    let persistent = world.cluster.value(&["pvc/kept"], "{.spec.volumeName}");
-    let volume = world.cluster.value(&["pv", &persistent], "{.spec.csi.volumeAttributes.volume}");
+    let (persistent, volume) = world.bound_claim("kept");
     let mounted = world.lab.mount(1, &volume);
     let written = mounted.write("data", 8);
     let before = identities(world);
@@ -99,18 +96,18 @@ pub fn keeps_objects(world: &World) {
     let field = "              motto: {maxLength: 64, type: string}\n";
     std::fs::write(&templates, format!("{head}{field}{anchor}{tail}")).unwrap();
     world.shell(&format!("helm upgrade bricklayer-crds {} -n {NAMESPACE}", word(&changed)));
-    world.shell(&format!("helm upgrade bricklayer charts/bricklayer -n {NAMESPACE} --wait --timeout 2m"));
+    world.shell(&format!("helm upgrade bricklayer charts/bricklayer -n {NAMESPACE} --wait --timeout 5m"));
     assert_eq!(identities(world), before, "an upgrade keeps every object");
     let motto =
         format!("kubectl patch gvol {persistent} --type=merge -p '{{\"spec\":{{\"motto\":\"steady\"}}}}'");
-    wait_for("the new field", 60, || {
+    wait_for("the new field", 120, || {
         let _ = world.try_shell(&motto);
         (world.cluster.value(&["gvol", &persistent], "{.spec.motto}") == "steady").then_some(())
     });
 
-    world.shell(&format!("helm uninstall bricklayer -n {NAMESPACE} --wait --timeout 2m"));
-    world.shell(&format!("helm uninstall bricklayer-crds -n {NAMESPACE} --wait --timeout 2m"));
-    wait_for("the operator's pods to go", 60, || world.operators().is_empty().then_some(()));
+    world.shell(&format!("helm uninstall bricklayer -n {NAMESPACE} --wait --timeout 5m"));
+    world.shell(&format!("helm uninstall bricklayer-crds -n {NAMESPACE} --wait --timeout 5m"));
+    wait_for("the operator's pods to go", 120, || world.operators().is_empty().then_some(()));
     assert_eq!(identities(world), before, "an uninstall keeps every object");
     assert_eq!(mounted.checksum("data"), written, "the data is still served");
     mounted.unmount();
@@ -119,13 +116,13 @@ pub fn keeps_objects(world: &World) {
         "helm install bricklayer-crds charts/bricklayer-crds",
         "helm install bricklayer charts/bricklayer --wait",
     ] {
-        world.shell(&format!("{command} -n {NAMESPACE} --timeout 2m"));
+        world.shell(&format!("{command} -n {NAMESPACE} --timeout 5m"));
     }
     assert_eq!(identities(world), before, "a new install finds what was there");
     let mounted = world.lab.mount(2, &volume);
     assert_eq!(mounted.checksum("data"), written);
     mounted.unmount();
-    world.cluster.run(&["delete", "pvc", "kept", "--timeout=120s"]);
+    world.cluster.run(&["delete", "pvc", "kept", "--timeout=300s"]);
     world.nothing_left();
     rights_suffice(world);
 }

@@ -9,6 +9,7 @@ mod failover;
 mod install;
 mod mounts;
 mod pod_exec;
+mod rest;
 mod world;
 
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
             ("a claim mounted by pods", mounts::claim_in_pods),
             ("podExec runs, fails, times out and loses its stream against a real pod", pod_exec::real_pod),
             ("a leader's pod is lost during thirty creates", failover::thirty_claims),
+            ("the Python client through TLS with the Secret's keys", rest::python_client),
             ("upgrade, uninstall and a new install keep every object", install::keeps_objects),
         ],
     )

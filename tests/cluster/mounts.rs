@@ -17,7 +17,7 @@ fn in_pod(world: &World, name: &str, source: &str, text: &str) -> String {
                 "command": ["bash", "-c", text], "securityContext": {"privileged": true},
                 "volumeMounts": [{"name": "fuse", "mountPath": "/dev/fuse"}]}]}});
     world.cluster.apply(&pod.to_string());
-    let phase = wait_for(&format!("pod {name} to end"), 120, || {
+    let phase = wait_for(&format!("pod {name} to end"), 300, || {
         let phase = world.cluster.value(&["pod", name], "{.status.phase}");
         ["Succeeded", "Failed"].contains(&phase.as_str()).then_some(phase)
     });
@@ -31,10 +31,7 @@ fn in_pod(world: &World, name: &str, source: &str, text: &str) -> String {
 pub fn claim_in_pods(world: &World) {
     world.installed();
     let before = world.lab.state();
-    world.claims(&["shared".into()], "gluster", "1Gi");
-    world.cluster.run(&["wait", "--for=jsonpath={.status.phase}=Bound", "pvc/shared", "--timeout=120s"]);
-    let persistent = world.cluster.value(&["pvc/shared"], "{.spec.volumeName}");
-    let volume = world.cluster.value(&["pv", &persistent], "{.spec.csi.volumeAttributes.volume}");
+    let (_, volume) = world.bound_claim("shared");
     let source = |node| format!("{}:/{volume}", world.lab.host(node));
     let written = in_pod(
         world,
@@ -45,7 +42,7 @@ pub fn claim_in_pods(world: &World) {
     assert_eq!(written.trim().len(), 67, "a checksum: {written}");
     let read = in_pod(world, "reader", &source(2), "sha256sum </volume/data");
     assert_eq!(read, written, "what one pod has written, the other reads");
-    world.cluster.run(&["delete", "pvc", "shared", "--timeout=120s"]);
+    world.cluster.run(&["delete", "pvc", "shared", "--timeout=300s"]);
     world.nothing_left();
     assert_eq!(world.lab.state(), before, "the nodes are not as before the claim");
 }

@@ -94,12 +94,17 @@ impl World {
         said
     }
 
-    /// Makes sure that the README's path has been gone, without its claim.
+    /// Makes sure that the README's path has been gone, and that no claim is left of it or of a
+    /// scenario that failed.
     pub fn installed(&self) {
         let found = self.cluster.try_run(&["-n", NAMESPACE, "get", "deployment/bricklayer-operator"]);
         if !found.status.success() {
             crate::install::follow_readme(self, "kubectl apply -f examples/claim.yaml");
         }
+        // The cluster takes bricks as soon as one device does.
+        self.cluster.run(&["wait", "--for=condition=Ready", "gdev", "--all", "--timeout=300s"]);
+        self.cluster.run(&["delete", "pvc", "--all", "--wait=false"]);
+        self.nothing_left();
     }
 
     /// The pods of the Deployment that run, by name.
@@ -135,6 +140,17 @@ impl World {
         self.cluster.apply(&json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string());
     }
 
+    /// Makes a claim of 1Gi, waits until it is bound, and gives back the names of its PersistentVolume
+    /// and of its volume on the storage nodes.
+    pub fn bound_claim(&self, name: &str) -> (String, String) {
+        self.claims(&[name.into()], "gluster", "1Gi");
+        let claim = format!("pvc/{name}");
+        self.cluster.run(&["wait", "--for=jsonpath={.status.phase}=Bound", &claim, "--timeout=300s"]);
+        let persistent = self.cluster.value(&[&claim], "{.spec.volumeName}");
+        let volume = self.cluster.value(&["pv", &persistent], "{.spec.csi.volumeAttributes.volume}");
+        (persistent, volume)
+    }
+
     /// How many claims are bound.
     pub fn bound(&self) -> usize {
         self.cluster.value(&["pvc"], "{.items[*].status.phase}").matches("Bound").count()
@@ -142,7 +158,7 @@ impl World {
 
     /// Waits until no claim and no volume is left.
     pub fn nothing_left(&self) {
-        wait_for("claims, PersistentVolumes and GlusterVolumes to go", 180, || {
+        wait_for("claims, PersistentVolumes and GlusterVolumes to go", 600, || {
             let left = self.cluster.run(&["get", "pvc,pv,gvol", "-A", "-o", "name"]);
             left.trim().is_empty().then_some(())
         });
