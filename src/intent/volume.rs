@@ -97,6 +97,24 @@ pub async fn expand(
     .await
 }
 
+/// Takes a wish for a size back to a smaller one, if the volume does not have more already.
+pub async fn lower(
+    intent: &Intent,
+    object_name: &str,
+    uid: Option<&str>,
+    size: Bytes,
+) -> Result<GlusterVolume, AskError> {
+    grow(intent, object_name, uid, |volume| {
+        let size = size.max(volume.size().unwrap_or_default());
+        let undone = volume.spec.size > size && size > Bytes(0);
+        if undone {
+            volume.spec.size = size;
+        }
+        undone
+    })
+    .await
+}
+
 /// Asks for a volume to become larger by so much than it is wanted now, and waits for the leader to find
 /// places for the bricks. A refused ask is taken back at once. `id` names the ask: [`expansion`] tells what
 /// became of it. While an earlier expansion goes on, the ask is accepted and placed after it.

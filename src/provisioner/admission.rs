@@ -83,6 +83,11 @@ impl Admission {
         self.turns.contains_key(uid)
     }
 
+    /// When the turn of a claim began that is under way.
+    pub fn since(&self, uid: &str) -> Option<Instant> {
+        Some(self.under_way.get(self.turns.get(uid)?)?.1)
+    }
+
     /// The next claim to begin, if one may begin now.
     pub fn next(&mut self, now: Instant) -> Option<Ticket> {
         let awaited = self.under_way.iter().filter(|(_, (_, since))| now.duration_since(*since) < PATIENCE);

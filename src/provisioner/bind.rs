@@ -98,9 +98,10 @@ fn persistent_volume(claim: &PersistentVolumeClaim, wish: &Wish, volume: &Gluste
     if volume.spec.gid != 0 {
         annotations.insert(GID.into(), volume.spec.gid.to_string());
     }
+    let size = volume.size().unwrap_or(volume.spec.size);
     let mut made = PersistentVolumeSpec {
         access_modes: spec.access_modes,
-        capacity: Some(BTreeMap::from([("storage".to_owned(), Quantity(volume.spec.size.to_string()))])),
+        capacity: Some(BTreeMap::from([("storage".to_owned(), Quantity(size.to_string()))])),
         claim_ref: Some(ObjectReference {
             api_version: Some("v1".into()),
             kind: Some("PersistentVolumeClaim".into()),

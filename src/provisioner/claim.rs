@@ -10,7 +10,7 @@ use kube::runtime::controller::Action;
 
 use super::events::Tone;
 use super::ours::{self, Verdict, Wish};
-use super::{AGAIN, PassError, Provisioner, bind, live_claim, object_name};
+use super::{AGAIN, PassError, Provisioner, bind, live_claim, object_name, resize};
 use crate::intent::AskError;
 use crate::intent::volume::{self, VolumeAsk};
 use crate::resources::{GlusterVolume, PLACED, READY, condition, condition_is, id_of};
@@ -21,8 +21,9 @@ use crate::units::Id;
 pub const HOLDER: &str = "gluster.bricklayer.dev/claimed";
 /// The pause before what cannot be served is looked at again when nobody has changed anything.
 const SLOWLY: Duration = Duration::from_secs(300);
-/// A claim that waits for longer than this is told that it is being worked on.
-const LONG: Duration = Duration::from_secs(20);
+/// A claim that is under way for longer than this is told so. (Most are served before, and one event
+/// says all that there is to say.)
+const LONG: Duration = Duration::from_secs(30);
 
 /// One pass over a claim.
 pub async fn pass(
@@ -33,7 +34,7 @@ pub async fn pass(
     match provisioner.judge(&claim) {
         Verdict::NotOurs | Verdict::Waits => {
             provisioner.done_with(&uid);
-            Ok(Action::await_change())
+            resize::pass(&claim, &provisioner).await
         }
         Verdict::Populated => {
             provisioner.done_with(&uid);
@@ -146,7 +147,8 @@ async fn follow(
     let refused = condition(volume.conditions(), PLACED).filter(|placed| placed.status == "False");
     let failed = condition(volume.conditions(), READY).filter(|ready| ready.reason == "Refused");
     let Some(why) = refused.or(failed).filter(|_| volume.metadata.deletion_timestamp.is_none()) else {
-        let waits = provisioner.waits_since(&uid);
+        let since = provisioner.admission.lock().since(&uid);
+        let waits = since.map_or_else(|| provisioner.waits_since(&uid), |since| since.elapsed());
         if waits >= LONG {
             let name = format!("{}/{}", claim.namespace().unwrap_or_default(), claim.name_any());
             let text = format!("External provisioner is provisioning volume for claim {name:?}");

@@ -1,4 +1,4 @@
-//! PersistentVolumeClaims become volumes and PersistentVolumes, and back. Three loops: over claims,
+//! PersistentVolumeClaims become volumes and PersistentVolumes, grow, and go. Three loops: over claims,
 //! over our PersistentVolumes, and over volumes whose claim went away before it was served.
 //!
 //! Rules of the contract with Kubernetes that are easy to break: names come from uids, never from
@@ -17,6 +17,8 @@ mod orphan;
 mod ours;
 mod persistent_volume;
 mod quantity;
+mod resize;
+mod target;
 mod wakes;
 
 use std::collections::HashMap;

@@ -115,7 +115,7 @@ pub fn two_hundred(world: &World) {
 fn cost(world: &World, before: usize) -> usize {
     let mut kinds = BTreeMap::<String, usize>::new();
     for write in world.cluster.writes().split_off(before) {
-        *kinds.entry(write.what).or_default() += 1;
+        *kinds.entry(format!("{} {}", write.what, write.status)).or_default() += 1;
     }
     println!("  {kinds:?}");
     kinds.retain(|what, _| {

@@ -79,7 +79,6 @@ fn bad(world: &World) {
         ("option", json!({"volumeoptions": "a.b --log-file=/x"}), "does not begin with `--`"),
         ("source", json!({"pvSource": "nfs"}), "csi or glusterfs"),
         ("nowhere", json!({"clusters": "elsewhere"}), "no GlusterCluster \"elsewhere\""),
-        ("fstype", json!({"csi.storage.k8s.io/fstype": "xfs"}), "leave it out"),
     ];
     for (name, parameters, _) in &cases {
         class(world, name, parameters.clone(), "Delete");

@@ -8,6 +8,7 @@ mod availability;
 mod bulk;
 mod claims;
 mod classes;
+mod expansion;
 mod replicas;
 mod rights;
 mod topology;
@@ -44,6 +45,9 @@ fn main() -> ExitCode {
         ("claims that wait for others", claims::waiting),
         ("a policy that is changed late wins", claims::policy_changed),
         ("a claim made again at once is another claim", claims::made_again),
+        ("a claim grows", expansion::grows),
+        ("a claim that cannot grow says why, and may ask for less", expansion::refused),
+        ("an interrupted expansion goes on", expansion::interrupted),
         ("two hundred claims come in order", bulk::two_hundred),
         ("one namespace does not hold up another", bulk::fair),
         ("claims come and go and the operator dies", bulk::come_and_go),
