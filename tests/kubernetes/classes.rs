@@ -155,11 +155,16 @@ pub fn old_source(world: &World) {
     let hosts: Vec<&str> = hosts.as_array().unwrap().iter().map(|host| host.as_str().unwrap()).collect();
     assert_eq!(servers, hosts.join(" "));
     assert_eq!(world.cluster.value(&["service", &endpoints], "{.spec.ports[0].port}"), "1");
-    // People delete them. A new operator looks at everything anew.
+    // People delete them, and servers change. A new operator looks at everything anew.
     world.cluster.run(&["delete", "endpoints,service", &endpoints]);
     operator.stop();
     let operator = world.operator();
     wait_for("the Endpoints to come back", 60, || (addresses() == servers).then_some(()));
+    let stale = json!({"subsets": [{"addresses": [{"ip": "10.9.9.9"}], "ports": [{"port": 1}]}]}).to_string();
+    world.cluster.run(&["patch", "endpoints", &endpoints, "--type=merge", "-p", &stale]);
+    operator.stop();
+    let operator = world.operator();
+    wait_for("the Endpoints to be right again", 60, || (addresses() == servers).then_some(()));
     let named = bound(world, "other", "old-named", "1Gi");
     let named = named.replace("pvc-", "db-");
     wait_for("Endpoints of that prefix", 30, || {
