@@ -17,7 +17,7 @@ use crate::rig::{
 };
 
 /// Rigs that work at the same time: most of the time each waits.
-const AT_ONCE: usize = 16;
+pub const AT_ONCE: usize = 16;
 
 fn options() -> RigOptions {
     RigOptions {
@@ -36,7 +36,7 @@ fn words(argv: &Argv) -> String {
 }
 
 /// The node commands of some work, each as a rule that strikes at it and nowhere else.
-fn commands(prepared: &Path, work: impl AsyncFnOnce(&Rig)) -> Vec<Rule> {
+pub fn commands(prepared: &Path, work: impl AsyncFnOnce(&Rig)) -> Vec<Rule> {
     let made = directory();
     copy(prepared, made.path());
     in_runtime(async {
@@ -64,7 +64,7 @@ fn commands(prepared: &Path, work: impl AsyncFnOnce(&Rig)) -> Vec<Rule> {
 }
 
 /// All faults at all commands.
-fn faults(commands: Vec<Rule>) -> Vec<Rule> {
+pub fn faults(commands: Vec<Rule>) -> Vec<Rule> {
     let refusal = || (5, "refused by a test".to_owned());
     let all = |rule: Rule| {
         let ((exit, stderr), (exit2, stderr2)) = (refusal(), refusal());
@@ -81,7 +81,7 @@ fn faults(commands: Vec<Rule>) -> Vec<Rule> {
     commands.into_iter().flat_map(all).collect()
 }
 
-async fn with_fault(directory: &Path, rule: Rule) -> Rig {
+pub async fn with_fault(directory: &Path, rule: Rule) -> Rig {
     let rig = Rig::open(directory, options()).await;
     rig.quiet().await;
     rig.sim.faults().add(rule);
@@ -100,7 +100,7 @@ async fn decided(rig: &Rig, name: &str, patience: Duration) {
     let _ = rig.caches.volumes.wait(&id(name).to_string(), patience, over).await;
 }
 
-async fn nothing_remains(rig: &Rig) {
+pub async fn nothing_remains(rig: &Rig) {
     rig.delete_all_volumes().await;
     assert_eq!(volume_remains(&rig.sim.snapshot()), Vec::<String>::new());
     rig.agrees().await;

@@ -5,6 +5,7 @@
 
 mod boundaries;
 mod expansion;
+mod growth;
 mod lost_nodes;
 mod races;
 mod refusals;

@@ -85,7 +85,7 @@ pub fn all() -> Vec<Scenario> {
                 "mkfs.xfs",
                 "volume add-brick",
                 "volume rebalance",
-                "Replace of bricklayer.dev/glustervolumes",
+                "Update of bricklayer.dev/glustervolumes",
             ],
             sample: None,
         },

@@ -5,6 +5,7 @@
 mod fixture;
 
 mod claims;
+mod expansion;
 mod rest;
 
 use std::process::ExitCode;
@@ -20,6 +21,8 @@ fn main() -> ExitCode {
             ("the same over REST with the embedded store", rest::volume_to_bytes),
             ("killed at three points of a create", rest::killed_while_creating),
             ("killed at three points of a delete", rest::killed_while_deleting),
+            ("a mounted volume grows", expansion::grows_under_a_client),
+            ("killed at three points of an expand", expansion::killed_while_expanding),
             ("a node restarts under a mounted volume", rest::node_restarts),
             ("a node is down", rest::node_is_down),
         ],

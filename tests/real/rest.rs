@@ -10,7 +10,7 @@ use crate::fixture::{BINARY, Lab, Server, command, run, wait_for};
 const KEYS: [(&str, &str); 2] = [("HEKETI_CLI_USER", "admin"), ("HEKETI_CLI_KEY", "admin key")];
 
 /// A server on the lab, with authentication, its store kept from scenario to scenario.
-struct Served<'a> {
+pub struct Served<'a> {
     lab: &'a Lab,
     server: Server,
     url: String,
@@ -18,7 +18,7 @@ struct Served<'a> {
 
 impl<'a> Served<'a> {
     /// Starts the server, and loads the topology: what is there already is found.
-    fn start(lab: &'a Lab) -> Self {
+    pub fn start(lab: &'a Lab) -> Self {
         let served = Self::start_again(lab);
         let node = |node: usize| {
             let hostnames = json!({"manage": [lab.host(node)], "storage": [lab.host(node)]});
@@ -32,7 +32,7 @@ impl<'a> Served<'a> {
     }
 
     /// Starts the server on whatever it kept.
-    fn start_again(lab: &'a Lab) -> Self {
+    pub fn start_again(lab: &'a Lab) -> Self {
         let config = json!({
             "jwt": {"admin": {"key": "admin key"}, "user": {"key": "user key"}},
             "glusterfs": {"executor": "ssh", "sshexec": {"keyfile": lab.file("id"), "user": "root", "port": "22"}},
@@ -56,12 +56,12 @@ impl<'a> Served<'a> {
         client
     }
 
-    fn run(&self, words: &[&str]) -> String {
+    pub fn run(&self, words: &[&str]) -> String {
         run(&mut self.client(words))
     }
 
     /// Makes a volume of 1 GiB and gives back its id and name.
-    fn create(&self, more: &[&str]) -> (String, String) {
+    pub fn create(&self, more: &[&str]) -> (String, String) {
         let words: Vec<&str> =
             ["volume", "create", "--size", "1", "-o", "json"].iter().chain(more).copied().collect();
         let made: Value = serde_json::from_str(&self.run(&words)).unwrap();
@@ -73,14 +73,14 @@ impl<'a> Served<'a> {
         client.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
-    fn volumes(&self) -> Vec<String> {
+    pub fn volumes(&self) -> Vec<String> {
         let list: Value = serde_json::from_str(&self.run(&["volume", "list", "-o", "json"])).unwrap();
         let id = |volume: &Value| volume.as_str().or_else(|| volume["id"].as_str()).unwrap().to_owned();
         list["volumes"].as_array().unwrap().iter().map(id).collect()
     }
 
     /// Ends the server and checks that objects and nodes agree.
-    fn audit(self) {
+    pub fn audit(self) {
         let lab = self.lab;
         self.server.stop();
         let known_hosts = lab.file("known_hosts");
@@ -113,7 +113,7 @@ pub fn volume_to_bytes(lab: &Lab) {
 
 /// Runs a client command, and kills the server once `reached` says that its work has come that far.
 /// True if the command had not come to its end by then.
-fn killed(served: Served<'_>, words: &[&str], reached: &dyn Fn() -> bool) -> bool {
+pub fn killed(served: Served<'_>, words: &[&str], reached: &dyn Fn() -> bool) -> bool {
     let mut client = served.spawn(words);
     wait_for("the point to kill at", 120, || reached().then_some(()));
     let in_flight = client.try_wait().unwrap().is_none();
@@ -123,7 +123,7 @@ fn killed(served: Served<'_>, words: &[&str], reached: &dyn Fn() -> bool) -> boo
 }
 
 /// Repeats a round until the server was killed in the middle of it; it may be too quick once.
-fn in_the_middle(what: &str, mut round: impl FnMut() -> bool) {
+pub fn in_the_middle(what: &str, mut round: impl FnMut() -> bool) {
     assert!((0..4).any(|_| round()), "{what}: never killed in the middle of the work");
 }
 
