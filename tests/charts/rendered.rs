@@ -154,3 +154,26 @@ pub fn arguments(world: &World) {
         }
     }
 }
+
+/// Alerts ask for figures that exist.
+pub fn alerts(world: &World) {
+    let rendered = template(world, &chart("bricklayer"), &["-f".to_owned(), everything()]);
+    let rule = objects(&rendered).into_iter().find(|object| object["kind"] == "PrometheusRule").unwrap();
+    let rules = rule["spec"]["groups"][0]["rules"].as_array().unwrap().clone();
+    assert!(rules.len() >= 7, "{rules:?}");
+    let source = |path: &str| std::fs::read_to_string(tree().join(path)).unwrap();
+    let known = source("src/serve/metrics.rs") + &source("src/provisioner/metrics.rs");
+    for rule in rules {
+        let expression = rule["expr"].as_str().unwrap();
+        let words = expression.split(|other: char| !other.is_ascii_alphanumeric() && other != '_');
+        let names = words.filter_map(|word| {
+            let name = word.strip_prefix("bricklayer_").or(word.strip_prefix("controller_"))?;
+            Some(name.trim_end_matches("_total"))
+        });
+        let names: Vec<&str> = names.collect();
+        assert!(!names.is_empty(), "{expression}");
+        for name in names {
+            assert!(known.contains(&format!("\"{name}\"")), "{expression}: there is no {name}");
+        }
+    }
+}
