@@ -24,6 +24,7 @@ fn main() -> ExitCode {
             ("the README's path, word for word, done by our pods", install::readme),
             ("a claim mounted by pods", mounts::claim_in_pods),
             ("podExec runs, fails, times out and loses its stream against a real pod", pod_exec::real_pod),
+            ("podExec to a storage node whose GlusterFS runs in a pod", pod_exec::node_in_a_pod),
             ("a leader's pod is lost during thirty creates", failover::thirty_claims),
             ("the Python client through TLS with the Secret's keys", rest::python_client),
             ("upgrade, uninstall and a new install keep every object", install::keeps_objects),

@@ -21,13 +21,48 @@ use crate::world::World;
 
 const HOST: &str = "10.77.0.1";
 const LABEL: &str = "exec-test";
+/// The namespace of the chart's GlusterFS pods.
+const GLUSTER: &str = "bricklayer-gluster";
 
 /// The scenario.
 pub fn real_pod(world: &World) {
     against(&world.cluster, &world.lab.namespace);
 }
 
-/// The same on any cluster with a node, in a network namespace.
+/// A storage node that is a node of the cluster itself: the operator's pods reach GlusterFS in the pod
+/// of the chart, say when it is away, and find the next one.
+pub fn node_in_a_pod(world: &World) {
+    world.installed();
+    let chart = "helm upgrade bricklayer charts/bricklayer --namespace bricklayer-system --reuse-values";
+    world.shell(&format!("{chart} --set glusterfs.enabled=true"));
+    world.shell("kubectl label node --all bricklayer.dev/storage=true");
+    let labels = json!({"app.kubernetes.io/name": "glusterfs", "app.kubernetes.io/instance": "bricklayer"});
+    let way = json!({"podExec": {"namespace": GLUSTER, "selector": {"matchLabels": labels}}});
+    let wanted = json!({"matchLabels": {"bricklayer.dev/storage": "true"}});
+    let object = |kind: &str, name: &str, spec: serde_json::Value| json!({"apiVersion": "bricklayer.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+    let cluster = &world.cluster;
+    let node = json!({"cluster": "pods", "kubernetesNode": wanted});
+    cluster.apply(&object("GlusterNode", "in-a-pod", node).to_string());
+    cluster.apply(&object("GlusterCluster", "pods", json!({"transport": way})).to_string());
+    cluster.run(&["wait", "--for=condition=Ready", "gnode/in-a-pod", "gcl/pods", "--timeout=180s"]);
+    let seen = "{.status.transport} {.status.hostnames.storage[0]} {.status.peerUuid}";
+    let before = cluster.value(&["gnode/in-a-pod"], seen);
+    assert!(before.starts_with(&format!("podExec {HOST} ")), "{before}");
+    // Its glusterd keeps its state on the node, so the next pod is the same member.
+    world.shell("kubectl label node --all bricklayer.dev/storage-");
+    wait_for("the loss of the pod to be told", 120, || {
+        cluster.run(&["describe", "gnode", "in-a-pod"]).contains("cannot reach 10.77.0.1").then_some(())
+    });
+    world.shell("kubectl label node --all bricklayer.dev/storage=true");
+    cluster.run(&["wait", "--for=condition=Ready", "gnode/in-a-pod", "--timeout=180s"]);
+    assert_eq!(cluster.value(&["gnode/in-a-pod"], seen), before);
+    cluster.run(&["delete", "gnode/in-a-pod", "gcl/pods", "--timeout=60s"]);
+    world.shell(&format!("{chart} --set glusterfs.enabled=false"));
+    cluster.run(&["delete", "namespace", GLUSTER, "--timeout=120s"]);
+    world.shell("kubectl label node --all bricklayer.dev/storage-");
+}
+
+/// Everything on a cluster with a node, in a network namespace.
 pub fn against(cluster: &ControlPlane, namespace: &str) {
     let node = cluster.value(&["node"], "{.items[0].metadata.name}");
     pod(cluster, "gluster-1", &node);
