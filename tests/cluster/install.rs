@@ -47,7 +47,7 @@ pub fn readme(world: &World) {
 
     // Tokens of a pod name their pod: so it is known which one has made the PersistentVolume.
     let creates = wait_for("the create in the audit log", 30, || {
-        let mut requests = world.requests();
+        let mut requests = world.cluster.asked();
         requests.retain(|request| {
             request["verb"] == "create" && request["objectRef"]["resource"] == "persistentvolumes"
         });
@@ -67,8 +67,12 @@ pub fn readme(world: &World) {
 
 /// The shipped roles are enough: nothing that the operator asked for was forbidden.
 fn rights_suffice(world: &World) {
-    let forbidden: Vec<Value> =
-        world.requests().into_iter().filter(|request| request["responseStatus"]["code"] == 403).collect();
+    let forbidden: Vec<Value> = world
+        .cluster
+        .asked()
+        .into_iter()
+        .filter(|request| request["responseStatus"]["code"] == 403)
+        .collect();
     assert!(forbidden.is_empty(), "{forbidden:#?}");
 }
 

@@ -27,7 +27,7 @@ fn in_pod(world: &World, name: &str, source: &str, text: &str) -> String {
     output
 }
 
-/// Written by one pod, read by another, and gone again.
+/// Written by one pod, grown, read by another, and gone again.
 pub fn claim_in_pods(world: &World) {
     world.installed();
     let before = world.lab.state();
@@ -40,8 +40,17 @@ pub fn claim_in_pods(world: &World) {
         "dd if=/dev/urandom of=/volume/data bs=1M count=64 conv=fsync status=none; sha256sum </volume/data",
     );
     assert_eq!(written.trim().len(), 67, "a checksum: {written}");
-    let read = in_pod(world, "reader", &source(2), "sha256sum </volume/data");
-    assert_eq!(read, written, "what one pod has written, the other reads");
+
+    let more = r#"{"spec": {"resources": {"requests": {"storage": "3Gi"}}}}"#;
+    world.cluster.run(&["patch", "pvc", "shared", "-p", more]);
+    let grown = "--for=jsonpath={.status.capacity.storage}=3Gi";
+    world.cluster.run(&["wait", grown, "pvc/shared", "--timeout=300s"]);
+    let look = "sha256sum </volume/data; df --block-size=1 --output=size /volume | tail -1";
+    let read = in_pod(world, "reader", &source(2), look);
+    let (read, size) = read.trim().split_once('\n').unwrap();
+    assert_eq!(read, written.trim(), "what one pod has written, the other reads");
+    let size: u64 = size.trim().parse().unwrap();
+    assert!(size >= 3 << 30, "a claim that has grown to 3Gi gives {size} bytes");
     world.cluster.run(&["delete", "pvc", "shared", "--timeout=300s"]);
     world.nothing_left();
     assert_eq!(world.lab.state(), before, "the nodes are not as before the claim");

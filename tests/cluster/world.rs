@@ -11,9 +11,6 @@ use crate::fixture::{BINARY, ControlPlane, Lab, command, kube_binaries, run, tre
 pub const NAMESPACE: &str = "bricklayer-system";
 /// Where the control plane and the node are, on the lab's bridge.
 const ADDRESS: &str = "10.77.0.1";
-/// What the API server writes down: who made volumes, and what the operator asked for.
-const AUDIT: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": [
-  {"level": "Metadata", "users": ["system:serviceaccount:bricklayer-system:bricklayer-operator"]}, {"level": "None"}]}"#;
 
 /// Everything, in the order in which it has to end.
 pub struct World {
@@ -33,12 +30,7 @@ impl World {
         run(Command::new(tree().join("tests/cluster/images")).arg(&images).arg(BINARY));
         // The README's claim asks for 10Gi; thirty bricks are thirty processes.
         let lab = Lab::start_with(3, &[("DISK", "16G"), ("LAB_MEM", "1536M")]);
-        let policy = home.path().join("audit.json");
-        std::fs::write(&policy, AUDIT).unwrap();
-        let audit = home.path().join("audit.log");
-        let words = format!("--audit-policy-file={} --audit-log-path={}", policy.display(), audit.display());
-        let within = Some((lab.namespace.as_str(), ADDRESS));
-        let cluster = ControlPlane::start_with(within, &[("APISERVER_ARGS", &words)]);
+        let cluster = ControlPlane::start(Some((lab.namespace.as_str(), ADDRESS)));
         let tars = ["tools.tar", "bricklayer.tar", "gluster-server.tar"].map(|name| images.join(name));
         cluster.add_node(ADDRESS, &tars);
         std::fs::remove_dir_all(images).unwrap();
@@ -169,13 +161,6 @@ impl World {
         run(command(Some(&self.lab.namespace), BINARY)
             .args(["audit", "--kubernetes"])
             .env("KUBECONFIG", self.cluster.admin()))
-    }
-
-    /// What the API server has written down about the operator's requests.
-    pub fn requests(&self) -> Vec<Value> {
-        let log = std::fs::read_to_string(self.home.path().join("audit.log")).unwrap_or_default();
-        // The last line may be half written.
-        log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 }
 
