@@ -205,3 +205,7 @@ impl Candidate {
 fn transitions(lease: &Lease) -> i32 {
     lease.spec.as_ref().and_then(|spec| spec.lease_transitions).unwrap_or_default()
 }
+
+#[cfg(test)]
+#[path = "lease_tests.rs"]
+mod tests;

@@ -75,12 +75,13 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
         .await
         .context("no cluster is configured: set KUBECONFIG, or run in a pod with a service account")?;
     let face = args.rest_listen.as_ref().map(|address| face_config(&args, address)).transpose()?;
+    let mut asked = std::pin::pin!(asked_to_end());
     let readiness = probes::serve(&args.listen).await?;
     let identity = args.identity.clone().unwrap_or_else(|| format!("bricklayer-{}", uuid::Uuid::new_v4()));
     let store = Store::new(client(&cluster, &identity, "serves", Permit::default())?);
     let caches = tokio::select! {
         caches = Caches::start(&store) => caches,
-        ended = asked_to_end() => return ended,
+        ended = &mut asked => return ended,
     };
     let mut rest = None;
     if let (Some(address), Some(face)) = (&args.rest_listen, face) {
@@ -99,13 +100,15 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
     let ended = tokio::select! {
         ended = lead(&mut candidate, working) => ended,
         error = served(&mut rest) => Err(error),
-        ended = asked_to_end() => ended,
+        ended = &mut asked => ended,
     };
-    // First nothing is sent any more, then the next one may begin.
-    candidate.release().await;
-    if let Some(rest) = rest {
-        rest.stop().await;
-    }
+    // First nothing is sent any more, then the next one may begin; it decides what is still asked here.
+    let farewell = async {
+        if let Some(rest) = rest {
+            rest.stop().await;
+        }
+    };
+    tokio::join!(candidate.release(), farewell);
     ended
 }
 

@@ -165,8 +165,11 @@ fn schema(world: &World) {
         assert!(answer.contains(text), "{object}: {answer}");
     }
     world.cluster.apply(&object("GlusterVolume", json!({"size": "1Gi", "name": "a"})).to_string());
+    world.cluster.run(&["annotate", "gvol", "x", "bricklayer.dev/unguarded=true"]);
+    let has = r#"{"status": {"size": "1Gi"}}"#;
+    world.cluster.run(&["patch", "gvol", "x", "--subresource=status", "--type=merge", "-p", has]);
     for (spec, text) in [
-        (json!({"size": "2Gi", "name": "a"}), "the size cannot change yet"),
+        (json!({"size": "512Mi", "name": "a"}), "volumes do not shrink"),
         (json!({"size": "1Gi", "name": "b"}), "the name cannot change"),
         (json!({"size": "1Gi"}), "cannot be added or taken away"),
     ] {

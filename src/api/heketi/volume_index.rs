@@ -1,5 +1,8 @@
 //! What the face keeps in mind of volumes, so that no request has to look through all of them: which
 //! are being made or deleted, and which objects are not named by their id.
+//!
+//! How many are at work is counted from the objects, so the limit is one for all replicas, and a restart
+//! forgets nobody. Only what two replicas begin in the same moment, before either sees it, may exceed it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
