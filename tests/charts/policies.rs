@@ -50,11 +50,21 @@ pub fn hold(world: &World) {
         (bricks == 6 && volumes == "2").then_some(())
     });
 
+    let with_bricks = |kind: &str| {
+        cluster
+            .value(&[kind], "{.items[?(@.status.bricks>0)].metadata.name}")
+            .split(' ')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    let (device, node) = (with_bricks("gdev"), with_bricks("gnode"));
+
     for (words, said) in [
         (vec!["delete", "gvol", &used], "it was made for the claim default/used: delete the claim"),
         (vec!["delete", "gvol", "--all"], "it was made for the claim default/"),
-        (vec!["delete", "gdev", "--all"], "bricks of volumes on it: 1 (kubectl get gvol -o wide)"),
-        (vec!["delete", "gnode", "--all"], "Delete those volumes first"),
+        (vec!["delete", "gdev", &device], "(kubectl get gvol -o wide). Delete those volumes first"),
+        (vec!["delete", "gnode", &node], "Delete those volumes first"),
         (vec!["delete", "gcl", "trial"], "volumes in it: 2 (kubectl get gvol -o wide). Delete them first"),
         (
             vec![
@@ -88,7 +98,7 @@ pub fn hold(world: &World) {
             vec![
                 "patch",
                 "gdev",
-                "node1-sdb",
+                &device,
                 "--type=json",
                 "-p",
                 r#"[{"op":"remove","path":"/metadata/finalizers"}]"#,
@@ -100,6 +110,7 @@ pub fn hold(world: &World) {
         assert!(answer.contains(said), "{words:?}: {answer}");
     }
     assert_eq!(cluster.value(&["gvol", &used], "{.metadata.deletionTimestamp}"), "");
+    assert_eq!(cluster.value(&["gdev", &device], "{.metadata.deletionTimestamp}"), "");
     // What is not guarded stays as easy as it was.
     cluster.run(&["label", "gvol", &used, "team=storage"]);
     let spare = json!({"apiVersion": "bricklayer.dev/v1alpha1", "kind": "GlusterDevice",
