@@ -160,13 +160,21 @@ fn schema(world: &World) {
             ),
             "spec.hostnames.manage",
         ),
+        (object("GlusterNode", json!({"cluster": "c"})), "give hostnames, or kubernetesNode"),
+        (
+            object("GlusterNode", json!({"cluster": "c", "kubernetesNode": {}})),
+            "exactly one is expected: name or matchLabels",
+        ),
+        (
+            object("GlusterCluster", json!({"transport": {"podExec": {"namespace": "n", "selector": {}}}})),
+            "matchLabels",
+        ),
     ] {
         let answer = refused(world, &object);
         assert!(answer.contains(text), "{object}: {answer}");
     }
     world.cluster.apply(&object("GlusterVolume", json!({"size": "1Gi", "name": "a"})).to_string());
     for (spec, text) in [
-        (json!({"size": "2Gi", "name": "a"}), "the size cannot change yet"),
         (json!({"size": "1Gi", "name": "b"}), "the name cannot change"),
         (json!({"size": "1Gi"}), "cannot be added or taken away"),
     ] {
