@@ -189,7 +189,7 @@ fn gluster_commands(rig: &Rig) -> usize {
 fn a_node_that_restarts_gets_its_bricks_back() {
     let directory = directory();
     in_runtime(async {
-        let rig = Rig::open(directory.path(), watchful()).await;
+        let rig = Rig::open(directory.path(), RigOptions { tell: true, ..watchful() }).await;
         rig.make_topology(3, 1).await;
         rig.create_ready("a", wish(3)).await;
         rig.create_ready("b", wish(2)).await;
@@ -208,6 +208,13 @@ fn a_node_that_restarts_gets_its_bricks_back() {
         }
         assert_eq!(rig.agrees().await, 6);
         assert!(is_mounted(&rig));
+        while !rig.told(&node_name(1)).await.contains(&"Restored".to_owned()) {
+            assert!(tokio::time::Instant::now() < until, "{:?}", rig.told(&node_name(1)).await);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mut told = rig.told(&id("a").to_string()).await;
+        told.sort_unstable();
+        assert_eq!(told, ["Placed", "Started"], "two events in the life of a volume");
         rig.close().await;
     });
 }

@@ -160,6 +160,15 @@ fn schema(world: &World) {
             ),
             "spec.hostnames.manage",
         ),
+        (object("GlusterNode", json!({"cluster": "c"})), "give hostnames, or kubernetesNode"),
+        (
+            object("GlusterNode", json!({"cluster": "c", "kubernetesNode": {}})),
+            "exactly one is expected: name or matchLabels",
+        ),
+        (
+            object("GlusterCluster", json!({"transport": {"podExec": {"namespace": "n", "selector": {}}}})),
+            "matchLabels",
+        ),
     ] {
         let answer = refused(world, &object);
         assert!(answer.contains(text), "{object}: {answer}");

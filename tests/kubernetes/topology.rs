@@ -91,6 +91,20 @@ pub fn any_order(world: &World) {
     apply(world, &named("GlusterDevice", "again", json!({"node": "a", "path": "/dev/sdb"})));
     condition_says(world, "gdev", "again", "/dev/sdb of node a is device a-sdb already");
     world.cluster.run(&["delete", "gnode/b", "gdev/again", "--timeout=60s"]);
+    for (edit, text) in [
+        (
+            json!({"hostnames": {"manage": ["z"], "storage": ["z"]}}),
+            "host names are how bricks are addressed",
+        ),
+        (json!({"hostnames": null}), "give hostnames, or kubernetesNode"),
+        (json!({"kubernetesNode": {"name": "k"}}), "kubernetesNode cannot be added"),
+        (json!({"cluster": "other"}), "a node cannot move to another cluster"),
+    ] {
+        let patch = json!({"spec": edit}).to_string();
+        let edited = world.cluster.try_run(&["patch", "gnode", "a", "--type=merge", "-p", &patch]);
+        let answer = String::from_utf8_lossy(&edited.stderr);
+        assert!(!edited.status.success() && answer.contains(text), "{edit}: {answer}");
+    }
     assert_eq!(
         world.cluster.value(&["gnode/a"], "{.status.conditions[?(@.type==\"Ready\")].status}"),
         "True"
@@ -235,6 +249,11 @@ pub fn broken_objects(world: &World) {
     let second = operator(world);
     world.claims(&["after".into()], "gluster", "1Gi");
     world.cluster.run(&["wait", "--for=jsonpath={.status.phase}=Bound", "pvc/after", "--timeout=60s"]);
+    let output = second.output();
+    let address = output.split_once("probes on http://").unwrap().1.split_whitespace().next().unwrap();
+    let mut figures = ureq::get(format!("http://{address}/metrics")).call().unwrap();
+    let figures = figures.body_mut().read_to_string().unwrap();
+    assert!(figures.contains("bricklayer_unreadable_objects{kind=\"GlusterVolume\"} 2"), "{figures}");
     let device = world.cluster.value(&["gdev"], "{.items[0].metadata.name}");
     delete_all_the_same(world, "gdev", &device);
     described(world, "gdev", &device, "its removal waits");
@@ -256,6 +275,9 @@ pub fn edited_status(world: &World) {
     apply(world, &named("GlusterVolume", "data", json!({"size": "1Gi"})));
     ready(world, "gvol/data");
     described(world, "gvol", "data", "clients can mount it");
+    let smaller = ["patch", "gvol", "data", "--type=merge", "-p", r#"{"spec": {"size": "512Mi"}}"#];
+    let edited = world.cluster.try_run(&smaller);
+    assert!(String::from_utf8_lossy(&edited.stderr).contains("volumes do not shrink"), "{edited:?}");
     let bricks = "{.status.placement.bricks[*].id}";
     let placed = world.cluster.value(&["gvol/data"], bricks);
     let edit = |what: &str, status: Value| {

@@ -22,7 +22,9 @@ use bricklayer::serve::Works;
 use bricklayer::store::embedded::{Embedded, Hook, Options};
 use bricklayer::store::{Cache, Caches, Kind, Store};
 use bricklayer::units::{Bytes, Id};
+use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
+use kube::api::ListParams;
 
 /// Nothing that is waited for takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(40);
@@ -40,6 +42,8 @@ pub struct RigOptions {
     pub device_size: Bytes,
     /// No batch may take longer on a simulated node.
     pub deadline_limit: Duration,
+    /// Whether events are written.
+    pub tell: bool,
 }
 
 impl Default for RigOptions {
@@ -49,6 +53,7 @@ impl Default for RigOptions {
             look_every: Duration::from_secs(3600),
             device_size: Bytes::from_gib(100),
             deadline_limit: Duration::from_secs(3600),
+            tell: false,
         }
     }
 }
@@ -190,7 +195,11 @@ impl Rig {
             ..SimOptions::new(directory.join("simulated"))
         });
         let sim = sim.expect("the nodes open");
-        let works = Works::start(embedded.client(), Some(sim.clone()), options.look_every).await;
+        let store = match options.tell {
+            true => Store::telling(embedded.client(), "rig".into()),
+            false => Store::new(embedded.client()),
+        };
+        let works = Works::start(store, Some(sim.clone()), options.look_every).await;
         let intent = works.intent();
         let Works { store, caches, .. } = works;
         let transports = Transports::new(store.clone(), caches.clone(), Some(sim.clone()));
@@ -330,6 +339,15 @@ impl Rig {
             Some(value) => value,
             None => panic!("waited in vain until {} {name} {what}: {:#?}", K::kind(&()), cache.get(name)),
         }
+    }
+
+    /// The reasons of all events about an object, in no order.
+    pub async fn told(&self, name: &str) -> Vec<String> {
+        let events = self.store.within::<Event>("default").list(&ListParams::default()).await;
+        let about = |event: &Event| event.regarding.as_ref().and_then(|about| about.name.clone());
+        let events =
+            events.expect("a list").items.into_iter().filter(|event| about(event).as_deref() == Some(name));
+        events.filter_map(|event| event.reason).collect()
     }
 
     /// What the checker says.

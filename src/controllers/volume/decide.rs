@@ -146,7 +146,7 @@ fn rebalance_due(rebalance: &Rebalance, now: Timestamp) -> Option<Next> {
             (age(&rebalance.seen), SignedDuration::from_secs(runs.clamp(LOOK_SECONDS.0, LOOK_SECONDS.1)))
         }
         RebalancePhase::Failed => {
-            let pause = LOOK_SECONDS.1 / 4 << rebalance.attempts.min(6);
+            let pause = (LOOK_SECONDS.1 / 4) << rebalance.attempts.min(6);
             (age(&rebalance.since), SignedDuration::from_secs(pause))
         }
     };
