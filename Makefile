@@ -9,7 +9,7 @@ LAB ?= /tmp/bricklayer-lab
 CLUSTER ?= /tmp/bricklayer-cluster
 NODES ?= 0
 
-.PHONY: help build run test test-real check advisories generate images bench bench-kubernetes lab-up lab-down \
+.PHONY: help build run test test-long test-real check advisories generate images bench bench-kubernetes lab-up lab-down \
   cluster-up cluster-down
 
 help: ## Explain the commands (the default)
@@ -32,6 +32,10 @@ test: ## Run every test that needs no root; sets itself up
 	$(CARGO) test --locked --test kubernetes
 	$(CARGO) test --locked --test charts
 	tests/heketi/clients/run
+
+test-long: ## Run the tests that gain by repetition, with ten times the rounds
+	@tests/setup
+	BRICKLAYER_TEST_LOOPS=500 $(CARGO) test --locked --test kubernetes -- 'come and go'
 
 test-real: ## Run the tests on real LVM, XFS and GlusterFS (root; a lab of virtual nodes); sets itself up
 	@tests/setup real

@@ -181,3 +181,46 @@ pub fn made_again(world: &World) {
     clear(world);
     world.audit(operator, 0);
 }
+
+/// Whatever refuses the PersistentVolume: the volume that is made for it stays, and it is tried until it
+/// is taken.
+pub fn persistent_volume_refused(world: &World) {
+    let operator = world.operator();
+    world.topology();
+    let name = "no-persistent-volumes";
+    let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["persistentvolumes"]});
+    let policy = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": name},
+        "spec": {"failurePolicy": "Fail", "matchConstraints": {"resourceRules": [rule]},
+            "validations": [{"expression": "false", "reason": "Invalid", "message": "not now"}]}});
+    let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]}});
+    apply(world, &[policy, binding]);
+    let probe = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "probe"},
+        "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteMany"], "nfs": {"server": "x", "path": "/"}}});
+    let path = world.data.path().join("probe.json");
+    std::fs::write(&path, probe.to_string()).unwrap();
+    wait_for("the policy to be enforced", 60, || {
+        let words = ["create", "--dry-run=server", "-f", path.to_str().unwrap()];
+        (!world.cluster.try_run(&words).status.success()).then_some(())
+    });
+    let before = world.cluster.writes().len();
+    apply(world, &[claim("data", json!({})), claim("given-up", json!({}))]);
+    let refused = || {
+        let writes = world.cluster.writes().split_off(before);
+        writes.iter().filter(|write| write.what == "create persistentvolumes" && write.status == 422).count()
+    };
+    wait_for("some refusals", 60, || (refused() >= 5).then_some(()));
+    let volumes = world.cluster.value(&["gvol"], "{.items[*].status.phase}");
+    assert_eq!(volumes, "Ready Ready", "what may have a PersistentVolume is not deleted");
+    assert_eq!(world.bound(), 0);
+    // One claim is given up meanwhile: nobody will know of its volume.
+    world.cluster.run(&["delete", "pvc", "given-up", "--timeout=60s"]);
+    world.cluster.run(&["delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", name]);
+    wait_bound(world, "data");
+    wait_for("the other volume to go", 60, || {
+        (world.cluster.run(&["get", "gvol", "-o", "name"]).lines().count() == 1).then_some(())
+    });
+    clear(world);
+    world.audit(operator, 0);
+}

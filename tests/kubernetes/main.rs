@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         ("claims that wait for others", claims::waiting),
         ("a policy that is changed late wins", claims::policy_changed),
         ("a claim made again at once is another claim", claims::made_again),
+        ("a PersistentVolume that is refused for a while", claims::persistent_volume_refused),
         ("a claim grows", expansion::grows),
         ("a claim that cannot grow says why, and may ask for less", expansion::refused),
         ("an interrupted expansion goes on", expansion::interrupted),
