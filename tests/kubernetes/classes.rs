@@ -159,7 +159,10 @@ pub fn old_source(world: &World) {
     world.cluster.run(&["delete", "endpoints,service", &endpoints]);
     operator.stop();
     let operator = world.operator();
-    wait_for("the Endpoints to come back", 60, || (addresses() == servers).then_some(()));
+    wait_for("the Endpoints to come right", 60, || (addresses() == servers).then_some(()));
+    wait_for("the Service to come back", 30, || {
+        world.cluster.try_run(&["get", "service", &endpoints]).status.success().then_some(())
+    });
     let stale = json!({"subsets": [{"addresses": [{"ip": "10.9.9.9"}], "ports": [{"port": 1}]}]}).to_string();
     world.cluster.run(&["patch", "endpoints", &endpoints, "--type=merge", "-p", &stale]);
     operator.stop();

@@ -23,6 +23,7 @@ assert client.device_set_tags(device["id"], {"change_type": "set", "tags": {"kin
 assert client.cluster_setflags(mine, {"file": True, "block": False})
 volume = client.volume_create({"size": 2, "clusters": [mine], "durability": {"type": "replicate", "replicate": {"replica": 3}}})
 assert len(volume["bricks"]) == 3 and client.volume_info(volume["id"]) == volume, volume
+assert client.volume_expand(volume["id"], {"expand_size": 1})["size"] == 3
 assert volume["id"] in client.volume_list()["volumes"]
 assert client.volume_delete(volume["id"])
 for node in nodes:
