@@ -30,8 +30,8 @@ fn volume(on_refusal: OnRefusal, bricks: &[bool], conditions: &[(&str, &str)]) -
     let mut volume = GlusterVolume::new("v", GlusterVolumeSpec { on_refusal, ..spec });
     volume.metadata.labels = Some([(ID_LABEL.to_owned(), Id::random().to_string())].into());
     volume.metadata.finalizers = Some(vec![FINALIZER.into()]);
-    let mut status = GlusterVolumeStatus::default();
-    status.size = conditions.contains(&(READY, "True")).then_some(Bytes(GIB));
+    let size = conditions.contains(&(READY, "True")).then_some(Bytes(GIB));
+    let mut status = GlusterVolumeStatus { size, ..GlusterVolumeStatus::default() };
     if !bricks.is_empty() {
         let bricks = bricks.iter().map(|retiring| brick(*retiring)).collect();
         status.placement = Some(Placement { cluster: "c".into(), size: None, bricks });
