@@ -103,7 +103,7 @@ pub fn all() -> Vec<Scenario> {
             ask: |rig| Box::pin(expand_and_delete(rig)),
             check: |rig, acknowledged| Box::pin(deleted_while_it_grew(rig, acknowledged)),
             meets: &["lvremove", "volume stop", "volume delete"],
-            sample: None,
+            sample: Some(60),
         },
         Scenario {
             name: "register a node and a device",

@@ -136,18 +136,13 @@ pub fn given(volume: &GlusterVolume) -> Bytes {
 
 /// What is to be done about a rebalance now, if anything is left of it.
 fn rebalance_due(rebalance: &Rebalance, now: Timestamp) -> Option<Next> {
-    let age =
-        |time: &str| time.parse::<Timestamp>().map_or(SignedDuration::MAX, |time| now.duration_since(time));
     let (age, pause) = match rebalance.phase {
         RebalancePhase::Completed | RebalancePhase::Stopped => return None,
         RebalancePhase::Pending => return Some(Next::Rebalance),
-        RebalancePhase::Running => {
-            let runs = age(&rebalance.since).as_secs() / 8;
-            (age(&rebalance.seen), SignedDuration::from_secs(runs.clamp(LOOK_SECONDS.0, LOOK_SECONDS.1)))
-        }
+        RebalancePhase::Running => (age(&rebalance.seen, now), look_pause(rebalance, now)),
         RebalancePhase::Failed => {
             let pause = (LOOK_SECONDS.1 / 4) << rebalance.attempts.min(6);
-            (age(&rebalance.since), SignedDuration::from_secs(pause))
+            (age(&rebalance.since, now), SignedDuration::from_secs(pause))
         }
     };
     if age >= pause {
@@ -155,6 +150,17 @@ fn rebalance_due(rebalance: &Rebalance, now: Timestamp) -> Option<Next> {
     }
     let rest = Duration::try_from(pause - age).unwrap_or_default();
     Some(Next::Wait(Some(rest + Duration::from_millis(100))))
+}
+
+/// The pause between two looks at a rebalance: the longer it runs, the less often it is looked at.
+pub fn look_pause(rebalance: &Rebalance, now: Timestamp) -> SignedDuration {
+    let runs = age(&rebalance.since, now).as_secs() / 8;
+    SignedDuration::from_secs(runs.clamp(LOOK_SECONDS.0, LOOK_SECONDS.1))
+}
+
+/// How long ago something was written down; for ever when that cannot be read.
+fn age(time: &str, now: Timestamp) -> SignedDuration {
+    time.parse::<Timestamp>().map_or(SignedDuration::MAX, |time| now.duration_since(time))
 }
 
 /// Whether somebody else has a finalizer on it: then it is in use, and nothing of it is touched.

@@ -141,8 +141,9 @@ async fn lower(context: &Context, volume: &GlusterVolume) -> Result<Action, Pass
 
 /// Writes down what a pass has found, if it is news, and says when to look again.
 async fn report(context: &Context, volume: &GlusterVolume, news: Report) -> Result<Action, PassError> {
-    let again = news.again(volume);
-    let reported = report::status(volume, news, Timestamp::now(), ATTEMPTS);
+    let now = Timestamp::now();
+    let again = news.again(volume, now);
+    let reported = report::status(volume, news, now, ATTEMPTS);
     context.store.report(volume, &reported, reported.status != volume.status).await?;
     match again {
         Again::AtAChange => Ok(Action::await_change()),
@@ -151,7 +152,5 @@ async fn report(context: &Context, volume: &GlusterVolume, news: Report) -> Resu
     }
 }
 
-/// The pause before a rebalance is looked at again that has no news.
-const MOVED_PAUSE: Duration = Duration::from_secs(5);
 /// The pause before a node that did not answer is asked again.
 const UNREACHED_PAUSE: Duration = Duration::from_secs(5);

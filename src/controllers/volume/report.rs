@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::decide::look_pause;
 use super::perform::{Cleared, Grown, Made, Moved};
 use crate::controllers::PassError;
 use crate::executor::RunError;
@@ -33,14 +34,19 @@ pub enum Report {
 
 impl Report {
     /// When to look again.
-    pub fn again(&self, volume: &GlusterVolume) -> Again {
+    pub fn again(&self, volume: &GlusterVolume, now: Timestamp) -> Again {
         let forget = volume.spec.on_refusal == OnRefusal::Forget;
         match self {
             Self::Made(Made::Refused(error)) if !forget => Again::Paused(error.clone().into()),
             Self::Made(Made::NameTaken(text)) if !forget => Again::Paused(PassError::Refused(text.clone())),
             // The written status wakes the volume again.
             Self::Made(_) | Self::Grown(_) | Self::Settled => Again::AtAChange,
-            Self::Moved(_) => Again::After(super::MOVED_PAUSE),
+            Self::Moved(Moved::Seen(_)) => {
+                let seen = volume.status.as_ref().and_then(|status| status.rebalance.as_ref());
+                let pause = seen.and_then(|seen| Duration::try_from(look_pause(seen, now)).ok());
+                Again::After(pause.unwrap_or(super::UNREACHED_PAUSE))
+            }
+            Self::Moved(_) => Again::After(super::UNREACHED_PAUSE),
             Self::Cleared(cleared) | Self::Unmade(cleared) if cleared.complete() => Again::AtAChange,
             Self::Cleared(_) | Self::Unmade(_) => Again::After(super::UNREACHED_PAUSE),
         }
