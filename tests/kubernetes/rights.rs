@@ -80,6 +80,10 @@ fn asked(world: &World) -> BTreeSet<(String, String, String)> {
     let refused: BTreeMap<String, usize> = events
         .iter()
         .filter(|event| event["responseStatus"]["code"] == 403)
+        .filter(|event| {
+            let at = event["requestReceivedTimestamp"].as_str().unwrap();
+            !world.cluster.was_away(at.parse().unwrap())
+        })
         .fold(BTreeMap::new(), |mut refused, event| {
             *refused.entry(format!("{} {}", event["verb"], event["requestURI"])).or_default() += 1;
             refused
