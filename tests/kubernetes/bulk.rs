@@ -77,7 +77,7 @@ pub fn two_hundred(world: &World) {
     operator.stop();
     claims_in(world, "default", 200);
     let came = came(world, "default");
-    let before = world.cluster.writes().len();
+    let (before, told_before) = (world.cluster.writes().len(), told_to_wait(world));
     let operator = world.operator();
     let bound = "{.items[?(@.status.phase==\"Bound\")].metadata.name}";
     let first = wait_for("the first claims", 120, || {
@@ -99,15 +99,26 @@ pub fn two_hundred(world: &World) {
     println!("  the claim that was overtaken most was overtaken by {overtaken}");
     assert!(overtaken <= 20, "{order:?}");
     let writes = cost(world, before);
-    println!("  {:.2} writes a claim", writes as f64 / 200.0);
+    // On a slow machine some claims wait for so long that they are told so: one more event for each.
+    let told = told_to_wait(world) - told_before;
+    println!(
+        "  {:.2} writes a claim, {told} of them events to claims that waited long",
+        writes as f64 / 200.0
+    );
     // The one that was deleted costs some more.
-    assert!(writes <= 5 * 200 + 20, "{writes} writes");
+    assert!(writes - told <= 5 * 200 + 20, "{writes} writes");
     world.cluster.run(&["delete", "pvc", "--all", "--wait=false"]);
     wait_for("everything to go", 300, || {
         world.cluster.run(&["get", "pvc,pv,gvol", "-A", "-o", "name"]).trim().is_empty().then_some(())
     });
     figures(operator.output());
     world.audit(operator, 0);
+}
+
+/// How many claims were told that they are being worked on.
+fn told_to_wait(world: &World) -> usize {
+    let words = ["events", "-A", "--field-selector=reason=Provisioning"];
+    world.cluster.value(&words, "{.items[*].reason}").split_whitespace().count()
 }
 
 /// How much the operator has written for claims since then; prints what. Nodes, devices and clusters

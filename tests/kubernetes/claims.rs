@@ -128,8 +128,8 @@ fn wait_finalizer(world: &World, volume: &str, is_there: bool) {
 pub fn policy_changed(world: &World) {
     let operator = world.operator();
     world.topology();
-    class(world, "kept", json!({"volumetype": "none"}), "Retain");
-    let (one, two) = (bound(world, "one", "gluster", "1Gi"), bound(world, "two", "kept", "1Gi"));
+    class(world, "keeps", json!({"volumetype": "none"}), "Retain");
+    let (one, two) = (bound(world, "one", "gluster", "1Gi"), bound(world, "two", "keeps", "1Gi"));
     wait_finalizer(world, &one, true);
     wait_finalizer(world, &two, false);
     policy(world, &one, "Retain");

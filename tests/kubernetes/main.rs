@@ -105,7 +105,7 @@ impl World {
     }
 
     fn nothing_left(&self) {
-        wait_for("PersistentVolumes and GlusterVolumes to go", 90, || {
+        wait_for("PersistentVolumes and GlusterVolumes to go", 240, || {
             let left = self.cluster.run(&["get", "pvc,pv,gvol", "-A", "-o", "name"]);
             left.trim().is_empty().then_some(())
         });
