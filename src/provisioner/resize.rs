@@ -3,7 +3,7 @@
 //! What was begun is written to the claim before the volume is touched.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimCondition};
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
@@ -97,6 +97,10 @@ impl Growth<'_> {
         if let Some(why) = failed.filter(|_| wanted == self.target) {
             return self.refuse(why.reason == "Refused", &why.message).await;
         }
+        let refused = self.error().and_then(|error| Some(error.last_transition_time.as_ref()?.0));
+        if let Some(rest) = refused.and_then(|at| self.of_claim.rests(self.target, at, Timestamp::now())) {
+            return Ok(Action::requeue(rest));
+        }
         self.begin().await?;
         let (name, uid) = (self.volume.name_any(), self.volume.uid());
         let asked = match failed {
@@ -118,7 +122,10 @@ impl Growth<'_> {
     /// is looked at anew.
     async fn begin(&self) -> Result<(), PassError> {
         let Sizes { allocated, state, .. } = &self.of_claim;
-        if *allocated == Some(self.target) && state.as_deref() == Some(IN_PROGRESS) && self.has(RESIZING) {
+        if *allocated == Some(self.target)
+            && state.as_deref() == Some(IN_PROGRESS)
+            && self.condition(RESIZING).is_some()
+        {
             return Ok(());
         }
         let mut conditions = vec![json!({
@@ -174,8 +181,8 @@ impl Growth<'_> {
     async fn refuse(&self, infeasible: bool, why: &str) -> Result<Action, PassError> {
         let message = format!("failed to expand pvc with {why}");
         let state = self.of_claim.state.as_deref();
-        let is_told =
-            self.message(ERROR) == Some(message.as_str()) && (!infeasible || state == Some(INFEASIBLE));
+        let is_told = self.error().is_some_and(|error| error.message.as_deref() == Some(message.as_str()))
+            && (!infeasible || state == Some(INFEASIBLE));
         if !is_told {
             let mut status = json!({"conditions": [{
                 "type": ERROR, "status": "True", "message": message,
@@ -200,14 +207,13 @@ impl Growth<'_> {
         Ok(())
     }
 
-    fn has(&self, type_: &str) -> bool {
-        self.message(type_).is_some()
+    fn error(&self) -> Option<&PersistentVolumeClaimCondition> {
+        self.condition(ERROR)
     }
 
-    fn message(&self, type_: &str) -> Option<&str> {
+    fn condition(&self, type_: &str) -> Option<&PersistentVolumeClaimCondition> {
         let conditions = self.claim.status.as_ref()?.conditions.as_deref()?;
-        let found = conditions.iter().find(|one| one.type_ == type_ && one.status == "True")?;
-        Some(found.message.as_deref().unwrap_or_default())
+        conditions.iter().find(|one| one.type_ == type_ && one.status == "True")
     }
 }
 

@@ -2,11 +2,14 @@
 //! process, has written to the claim decides, so that an interrupted expansion is neither forgotten
 //! nor done twice.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use std::collections::BTreeMap;
 
-use super::quantity;
+use super::{LONGEST_PAUSE, quantity};
 use crate::units::Bytes;
 
 /// The volume is being enlarged.
@@ -46,6 +49,16 @@ impl Sizes {
             state: status.allocated_resource_statuses.as_ref().and_then(|all| all.get("storage").cloned()),
             waits_for_pod: conditions.iter().any(|one| waits(&one.type_, &one.status)),
         })
+    }
+
+    /// How long this target rests after it was found to be infeasible at that time. It is asked for again
+    /// slowly, whatever wakes the claim meanwhile, its own writes among them; another size is another target.
+    pub fn rests(&self, target: Bytes, refused: Timestamp, now: Timestamp) -> Option<Duration> {
+        if self.state.as_deref() != Some(INFEASIBLE) || self.allocated != Some(target) {
+            return None;
+        }
+        let age = Duration::try_from(now.duration_since(refused)).unwrap_or_default();
+        LONGEST_PAUSE.checked_sub(age).filter(|rest| !rest.is_zero())
     }
 
     /// The size to work towards, if there is something to do. `volume` is what the PersistentVolume
@@ -122,5 +135,26 @@ mod tests {
         assert_eq!(sizes(2, false).target(Bytes::from_gib(2), false), None);
         assert_eq!(sizes(1, false).target(Bytes::from_gib(2), false), None, "it was rounded up");
         assert_eq!(sizes(3, true).target(Bytes::from_gib(3), false), None);
+    }
+
+    #[test]
+    fn what_was_refused_rests() {
+        let at = |seconds: i64| Timestamp::from_second(1000 + seconds).unwrap();
+        let gib = Bytes::from_gib;
+        for (state, allocated, seconds, rest) in [
+            (Some(INFEASIBLE), 5, 0, Some(300)),
+            (Some(INFEASIBLE), 5, 299, Some(1)),
+            (Some(INFEASIBLE), 5, 300, None),
+            (Some(INFEASIBLE), 5, -7, Some(300)),
+            (Some(INFEASIBLE), 9, 0, None),
+            (Some(IN_PROGRESS), 5, 0, None),
+            (None, 5, 0, None),
+        ] {
+            let state = state.map(str::to_owned);
+            let allocated = Some(gib(allocated));
+            let sizes = Sizes { spec: gib(5), has: gib(1), allocated, state, waits_for_pod: false };
+            let found = sizes.rests(gib(5), at(0), at(seconds));
+            assert_eq!(found, rest.map(Duration::from_secs), "{sizes:?} after {seconds} s");
+        }
     }
 }
