@@ -6,6 +6,9 @@ pub mod embedded;
 mod events;
 
 use std::fmt::Debug;
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt;
 
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
@@ -91,17 +94,11 @@ pub enum StoreError {
 /// Starts a task without which the process is of no use. A panic in it ends the process, so that
 /// something starts it again, instead of a process that only looks alive.
 pub fn spawn_vital(work: impl Future<Output = ()> + Send + 'static) {
-    struct Ends;
-    impl Drop for Ends {
-        fn drop(&mut self) {
-            if std::thread::panicking() {
-                std::process::abort();
-            }
-        }
-    }
     tokio::spawn(async move {
-        let _ends = Ends;
-        work.await;
+        // A panic elsewhere that takes the runtime down is told by whoever panicked.
+        if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+            std::process::abort();
+        }
     });
 }
 
