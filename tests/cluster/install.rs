@@ -109,6 +109,8 @@ pub fn keeps_objects(world: &World) {
         (world.cluster.value(&["gvol", &persistent], "{.spec.motto}") == "steady").then_some(())
     });
 
+    // An uninstall takes the roles before the pods have given their Lease back.
+    rights_suffice(world);
     world.shell(&format!("helm uninstall bricklayer -n {NAMESPACE} --wait --timeout 5m"));
     world.shell(&format!("helm uninstall bricklayer-crds -n {NAMESPACE} --wait --timeout 5m"));
     wait_for("the operator's pods to go", 120, || world.operators().is_empty().then_some(()));
@@ -128,5 +130,4 @@ pub fn keeps_objects(world: &World) {
     mounted.unmount();
     world.cluster.run(&["delete", "pvc", "kept", "--timeout=300s"]);
     world.nothing_left();
-    rights_suffice(world);
 }
