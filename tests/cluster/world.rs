@@ -156,11 +156,23 @@ impl World {
         });
     }
 
-    /// The verdict of `bricklayer audit` about the objects and the real nodes.
+    /// The verdict of `bricklayer audit` about the objects and the real nodes, once everything has settled:
+    /// a brick that was tried elsewhere first is still being cleared when its claim is bound already.
     pub fn audit(&self) -> String {
-        run(command(Some(&self.lab.namespace), BINARY)
-            .args(["audit", "--kubernetes"])
-            .env("KUBECONFIG", self.cluster.admin()))
+        let mut last = String::new();
+        wait_for("an audit that finds everything settled", 180, || {
+            let audit = command(Some(&self.lab.namespace), BINARY)
+                .args(["audit", "--kubernetes"])
+                .env("KUBECONFIG", self.cluster.admin())
+                .output()
+                .unwrap();
+            let verdict = String::from_utf8_lossy(&audit.stdout).into_owned();
+            if verdict != last {
+                println!("  {}", verdict.trim());
+                last.clone_from(&verdict);
+            }
+            audit.status.success().then_some(verdict)
+        })
     }
 }
 
