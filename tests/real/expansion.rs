@@ -16,6 +16,8 @@ fn shape(served: &Served<'_>, id: &str) -> (u64, usize) {
 
 /// Waits until GlusterFS says that the data of a volume has moved.
 fn moved(lab: &Lab, name: &str) {
+    // It fails as long as no rebalance has begun. What it says is judged, not its code: a volume whose data
+    // never moves is found by the wait.
     let status = format!("gluster --mode=script --xml volume rebalance {name} status || true");
     wait_for("the end of the rebalance", 300, || {
         let text = lab.on(1, &status);

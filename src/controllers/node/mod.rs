@@ -292,7 +292,12 @@ async fn member_to_ask(context: &Context, transport: &dyn Transport, node: &Glus
         (going, !condition_is(other.conditions(), READY), id_of(other.as_ref()))
     });
     let look = gluster::pool_list().locked("gluster");
-    let looked = run(transport, node.manage_host(), &look).await.ok();
+    let looked = run(transport, node.manage_host(), &look)
+        .await
+        .inspect_err(
+            |error| tracing::debug!(host = node.manage_host(), %error, "cannot be asked for its peers"),
+        )
+        .ok();
     let peers = looked.and_then(|outputs| gluster::parse_pool(outputs.first()?).ok());
     let Some(peers) = peers else {
         // It cannot be asked: then a member is, as far as the objects know one.
