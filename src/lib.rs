@@ -5,6 +5,7 @@ pub mod api;
 pub mod auth;
 pub mod cli;
 pub mod controllers;
+pub mod csi;
 pub mod executor;
 pub mod intent;
 pub mod provisioner;

@@ -27,6 +27,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("intent", &["store", "resources", "units"]),
     ("controllers", &["allocation", "executor", "store", "resources", "units"]),
     ("provisioner", &["intent", "store", "resources", "units"]),
+    ("csi", &["executor", "intent", "store", "resources", "units"]),
     ("api", &["intent", "auth", "store", "resources", "units"]),
     ("cli", &["units"]),
     (
@@ -37,6 +38,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "auth",
             "cli",
             "controllers",
+            "csi",
             "executor",
             "intent",
             "provisioner",
