@@ -105,6 +105,7 @@ const PURE: &[&str] = &[
     "src/controllers/volume/decide.rs",
     "src/controllers/volume/degraded.rs",
     "src/controllers/volume/report.rs",
+    "src/controllers/access/list.rs",
     "src/controllers/audit/judge.rs",
     "src/store/embedded/patch.rs",
     "src/store/embedded/schema.rs",

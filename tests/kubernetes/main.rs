@@ -4,6 +4,7 @@
 #[path = "../fixture/mod.rs"]
 mod fixture;
 
+mod access;
 mod availability;
 mod bulk;
 mod claims;
@@ -49,6 +50,8 @@ fn main() -> ExitCode {
         ("a claim grows", expansion::grows),
         ("a claim that cannot grow says why, and may ask for less", expansion::refused),
         ("an interrupted expansion goes on", expansion::interrupted),
+        ("access: volumes let the nodes of the cluster in", access::follows_the_nodes),
+        ("access: a mistake is named", access::mistakes),
         ("two hundred claims come in order", bulk::two_hundred),
         ("one namespace does not hold up another", bulk::fair),
         ("claims come and go and the operator dies", bulk::come_and_go),
