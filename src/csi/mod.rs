@@ -5,6 +5,7 @@
 //! the servers makes volumes for orchestrators without our provisioner.
 
 pub mod identity;
+pub mod node;
 pub mod proto;
 pub mod socket;
 
