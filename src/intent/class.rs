@@ -85,6 +85,8 @@ const SECRETS: [&str; 8] = [
     "controller-modify-",
 ];
 
+/// The longest name of a GlusterFS volume that we make.
+const LONGEST_NAME: usize = 200;
 const LOWEST_GID: i64 = 2000;
 /// The highest group; GlusterFS knows no higher one than what fits 31 bits, and -1 is no group.
 const HIGHEST_GID: i64 = 2_147_483_646;
@@ -103,6 +105,21 @@ impl Default for ClassParameters {
             source: PvSource::Csi,
             unused: vec![],
         }
+    }
+}
+
+impl ClassParameters {
+    /// The name of a GlusterFS volume as the old provisioner made it, when the class has a prefix for it: the
+    /// prefix, `words` (the namespace and the name of a claim) and what keeps it apart from all others. What
+    /// GlusterFS takes in no name becomes a dash; a long name is cut before `unique`.
+    pub fn volume_name(&self, words: &[&str], unique: &str) -> Option<String> {
+        let mut name = self.name_prefix.clone()?;
+        for word in words {
+            name.push('_');
+            name += &word.replace(|other: char| !other.is_ascii_alphanumeric() && other != '-', "-");
+        }
+        name.truncate(LONGEST_NAME.saturating_sub(unique.len() + 1));
+        Some(format!("{name}_{unique}"))
     }
 }
 
