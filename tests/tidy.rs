@@ -81,7 +81,10 @@ const ONLY_IN: &[(&str, &[(&str, &str)])] = &[
     ),
     (
         "tokio::process",
-        &[("src/executor/transport/ssh/tests.rs", "a shell at the far end of a test's connection")],
+        &[
+            ("src/csi/node/client", "starts GlusterFS's own client"),
+            ("src/executor/transport/ssh/tests.rs", "a shell at the far end of a test's connection"),
+        ],
     ),
     (
         "crate::executor::transport",
@@ -110,6 +113,7 @@ const PURE: &[&str] = &[
     "src/store/embedded/patch.rs",
     "src/store/embedded/schema.rs",
     "src/store/embedded/selector.rs",
+    "src/csi/node/client/words.rs",
 ];
 const IMPURE: &[&str] = &[
     "tokio",

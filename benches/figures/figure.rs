@@ -1,4 +1,5 @@
-//! One measured figure, as it is kept in `target/bench/NAME.json`.
+//! One measured figure, as it is kept in `target/bench/NAME.json`, and in `benches/kept` for whoever has not measured
+//! it on this machine.
 
 use std::path::PathBuf;
 
@@ -83,13 +84,26 @@ impl Figure {
 
     /// Reads a figure, if it was ever measured.
     pub fn read(name: &str) -> Option<Self> {
-        let text = std::fs::read_to_string(directory().join(format!("{name}.json"))).ok()?;
+        let text = std::fs::read_to_string(kept().join(format!("{name}.json"))).ok()?;
         Some(serde_json::from_str(&text).unwrap())
     }
 }
 
-/// Where figures are kept.
-pub fn directory() -> PathBuf {
+/// Takes what was measured on this machine over into the tree.
+pub fn take_over() {
+    let Ok(measured) = std::fs::read_dir(directory()) else { return };
+    for file in measured.map(|entry| entry.unwrap()) {
+        std::fs::copy(file.path(), kept().join(file.file_name())).unwrap();
+    }
+}
+
+/// Where the last measured figures stand in the tree.
+fn kept() -> PathBuf {
+    tree().join("benches/kept")
+}
+
+/// Where figures of this machine are kept.
+fn directory() -> PathBuf {
     tree().join("target/bench")
 }
 

@@ -4,7 +4,7 @@
 //! - `simulated`: creates, memory and cold start with simulated nodes
 //! - `real`: a volume on real nodes, by us and by hand (needs root)
 //! - `kubernetes`: claims on a real control plane, beside the real external-provisioner
-//! - `document`: writes the document from the figures in `target/bench`
+//! - `document`: takes the figures of `target/bench` over into `benches/kept`, and writes the document from there
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement ends at its first surprise")]
 

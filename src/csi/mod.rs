@@ -4,7 +4,9 @@
 //! Two programs speak it: `bricklayer node` mounts on the machine it runs on, and `--csi-endpoint` of
 //! the servers makes volumes for orchestrators without our provisioner.
 
+pub mod controller;
 pub mod identity;
+pub mod node;
 pub mod proto;
 pub mod socket;
 

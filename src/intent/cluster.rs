@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use super::{AskError, Intent, given_up, metadata};
-use crate::resources::{GlusterCluster, GlusterClusterSpec};
+use crate::resources::{GlusterCluster, GlusterClusterSpec, id_of};
 use crate::units::Id;
 
 /// Makes a cluster; its object is named by its id.
@@ -35,6 +35,17 @@ pub async fn delete(intent: &Intent, cluster: &GlusterCluster) -> Result<(), Ask
     }
     intent.store.delete::<GlusterCluster>(&name, cluster.uid()).await?;
     Ok(())
+}
+
+/// The names of clusters that somebody names by name or by id. What is neither stays as it is: placing
+/// names it in its refusal.
+pub fn names(intent: &Intent, named: &[String]) -> Vec<String> {
+    let name = |text: &String| {
+        let is_it =
+            |cluster: &GlusterCluster| cluster.name_any() == *text || id_of(cluster).to_string() == *text;
+        intent.clusters.find(is_it).map_or_else(|| text.clone(), |cluster| cluster.name_any())
+    };
+    named.iter().map(name).collect()
 }
 
 /// Whether a cluster has nodes or volumes.

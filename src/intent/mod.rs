@@ -1,6 +1,7 @@
 //! What a client may ask for: the only way in for faces. An ask writes spec and waits on status;
 //! it never picks a device and never runs a command.
 
+pub mod class;
 pub mod cluster;
 pub mod device;
 pub mod node;

@@ -6,10 +6,17 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::{AskError, DECISION_TIMEOUT, Decision, Intent, WRITE_TRIES, metadata};
+use super::{AskError, DECISION_TIMEOUT, Decision, Intent, Progress, WRITE_TRIES, metadata};
 use crate::resources::{EXPANDED, GlusterVolume, GlusterVolumeSpec, OnRefusal, PLACED, condition};
 use crate::store::StoreError;
-use crate::units::{Bytes, Id};
+use crate::units::{Bytes, GIB, Id};
+
+/// The smallest volume that orchestrators get: what asks for less gets this much.
+pub const SMALLEST: Bytes = Bytes(GIB);
+
+/// The finalizer on a volume that was made for a claim: it is not removed under a PersistentVolume in
+/// use.
+pub const HOLDER: &str = "gluster.bricklayer.dev/claimed";
 
 /// A volume that somebody asks for.
 #[derive(Clone, Debug)]
@@ -31,6 +38,15 @@ pub fn decided(volume: &GlusterVolume) -> Option<bool> {
         "False" => Some(false),
         _ => None,
     }
+}
+
+/// What CSI drivers are told about a volume, as it is stored in PersistentVolumes: `volume`, the name that
+/// GlusterFS clients mount, and `servers`, those to ask for it with commas between them. Servers come and
+/// go: whoever can reads them from the volume's status.
+pub fn attributes(volume: &GlusterVolume) -> BTreeMap<String, String> {
+    let mount = volume.status.as_ref().and_then(|status| status.mount.as_ref());
+    let servers = mount.map_or(&[][..], |mount| &mount.servers);
+    BTreeMap::from([("volume".to_owned(), volume.volume_name()), ("servers".to_owned(), servers.join(","))])
 }
 
 /// Asks for a volume and waits for the leader to place it. A refused ask that is to be forgotten is
@@ -173,6 +189,24 @@ fn growth_decided(volume: &GlusterVolume, size: Bytes, wished: i64) -> Option<bo
     let expanded = condition(volume.conditions(), EXPANDED)?;
     let refused = expanded.status == "False" && matches!(expanded.reason.as_str(), "Refused" | "Failed");
     (expanded.observed_generation >= wished && refused).then_some(false)
+}
+
+/// How far a volume has come towards a size that was wished for. `wished` is the generation of the wish, or a
+/// later one; a wish that was taken back has failed.
+pub fn growth(volume: &GlusterVolume, size: Bytes, wished: i64) -> Progress {
+    if volume.size().is_some_and(|has| has >= size) {
+        return Progress::Done;
+    }
+    let expanded = condition(volume.conditions(), EXPANDED).filter(|expanded| expanded.status == "False");
+    let failed = expanded.filter(|expanded| matches!(expanded.reason.as_str(), "Refused" | "Failed"));
+    if volume.spec.size < size {
+        let why = failed.map(|failed| failed.message.clone());
+        return Progress::Failed(why.unwrap_or_else(|| "the wish for more was taken back".into()));
+    }
+    match failed.filter(|failed| failed.observed_generation >= wished) {
+        Some(failed) => Progress::Failed(failed.message.clone()),
+        None => Progress::Running,
+    }
 }
 
 /// The size that the bricks of a volume give once all of them serve it.

@@ -12,12 +12,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
-use super::class::PvSource;
 use super::events::Tone;
 use super::ours::Wish;
 use super::{
     AGAIN, PROVISIONED_BY, PROVISIONER, PV_FINALIZER, PassError, Provisioner, endpoints, live_volume,
 };
+use crate::intent::class::PvSource;
 use crate::intent::volume;
 use crate::resources::{GlusterVolume, id_of};
 use crate::store::StoreError;
@@ -144,14 +144,10 @@ fn persistent_volume(claim: &PersistentVolumeClaim, wish: &Wish, volume: &Gluste
 }
 
 fn csi(volume: &GlusterVolume) -> CSIPersistentVolumeSource {
-    let servers = volume.status.as_ref().and_then(|status| status.mount.clone()).unwrap_or_default().servers;
     CSIPersistentVolumeSource {
         driver: PROVISIONER.into(),
         volume_handle: volume.name_any(),
-        volume_attributes: Some(BTreeMap::from([
-            ("volume".to_owned(), volume.volume_name()),
-            ("servers".to_owned(), servers.join(",")),
-        ])),
+        volume_attributes: Some(volume::attributes(volume)),
         ..CSIPersistentVolumeSource::default()
     }
 }

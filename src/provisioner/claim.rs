@@ -12,13 +12,12 @@ use super::events::Tone;
 use super::ours::{self, Verdict, Wish};
 use super::{AGAIN, PassError, Provisioner, bind, live_claim, object_name, resize};
 use crate::intent::AskError;
-use crate::intent::volume::{self, VolumeAsk};
-use crate::resources::{GlusterVolume, PLACED, READY, condition, condition_is, id_of};
+use crate::intent::cluster;
+use crate::intent::volume::{self, HOLDER, VolumeAsk};
+use crate::resources::{GlusterVolume, PLACED, READY, condition, condition_is};
 use crate::store::StoreError;
 use crate::units::Id;
 
-/// Our finalizer on the volume of a claim: it is not removed under a PersistentVolume in use.
-pub const HOLDER: &str = "gluster.bricklayer.dev/claimed";
 /// The pause before what cannot be served is looked at again when nobody has changed anything.
 const SLOWLY: Duration = Duration::from_secs(300);
 /// A claim that is under way for longer than this is told so. (Most are served before, and one event
@@ -181,7 +180,12 @@ fn is_outdated(
     }
     let refusals = volume.status.as_ref().map_or(&[][..], |status| &status.refusals);
     let gid_in_use = refusals.iter().any(|refusal| refusal.reason == "GidInUse");
-    let now = ours::volume_spec(claim, wish, provisioner.clusters_of(wish), volume.spec.gid);
+    let now = ours::volume_spec(
+        claim,
+        wish,
+        cluster::names(&provisioner.intent, &wish.parameters.clusters),
+        volume.spec.gid,
+    );
     gid_in_use || now != volume.spec || wish.parameters.gids.is_some() != (volume.spec.gid != 0)
 }
 
@@ -202,19 +206,6 @@ impl Provisioner {
     /// What is to be done about a claim, by what the caches show.
     pub fn judge(&self, claim: &PersistentVolumeClaim) -> Verdict {
         ours::judge(claim, |name| self.classes.get(name))
-    }
-
-    /// The names of the clusters that a class names by name or by id. What is neither stays as it
-    /// is: placing names it in its refusal.
-    fn clusters_of(&self, wish: &Wish) -> Vec<String> {
-        let named = |text: &String| {
-            let cluster = self
-                .intent
-                .clusters
-                .find(|cluster| cluster.name_any() == *text || id_of(cluster).to_string() == *text);
-            cluster.map_or_else(|| text.clone(), |cluster| cluster.name_any())
-        };
-        wish.parameters.clusters.iter().map(named).collect()
     }
 
     fn spec_of(
@@ -238,6 +229,6 @@ impl Provisioner {
                 })?
             }
         };
-        Ok(ours::volume_spec(claim, wish, self.clusters_of(wish), gid))
+        Ok(ours::volume_spec(claim, wish, cluster::names(&self.intent, &wish.parameters.clusters), gid))
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use parking_lot::Mutex;
 
-use super::class::GidRange;
+use crate::intent::class::GidRange;
 use crate::resources::GlusterVolume;
 
 /// Numbers that were given out and that no cache has shown yet: claim uid → class and number.

@@ -8,7 +8,6 @@
 mod admission;
 mod bind;
 mod claim;
-mod class;
 mod endpoints;
 mod events;
 mod gids;

@@ -11,10 +11,9 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
 use super::bind::SERVED;
-use super::claim::HOLDER;
 use super::events::Tone;
 use super::{AGAIN, PassError, Provisioner, live_claim, object_name, persistent_volume};
-use crate::intent::volume;
+use crate::intent::volume::{self, HOLDER};
 use crate::resources::{ClaimRef, GlusterVolume, READY, condition};
 
 /// How long after it became ready a volume may still be taken back. What is older was served once,

@@ -7,13 +7,11 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpe
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 
-use super::class::{self, ClassParameters};
 use super::{PROVISIONER, quantity};
+use crate::intent::class::{self, ClassParameters};
+use crate::intent::volume::SMALLEST;
 use crate::resources::{ClaimRef, GlusterVolumeSpec, OnRefusal, Sizing};
-use crate::units::{Bytes, GIB};
-
-/// The smallest volume: what asks for less gets this much.
-pub const SMALLEST: Bytes = Bytes(GIB);
+use crate::units::Bytes;
 
 const ASKED_OF: [&str; 2] =
     ["volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner"];
@@ -22,8 +20,6 @@ const MIGRATED_TO: &str = "pv.kubernetes.io/migrated-to";
 const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 const SELECTED_NODE: [&str; 2] =
     ["volume.kubernetes.io/selected-node", "volume.alpha.kubernetes.io/selected-node"];
-/// Room for the namespace, the claim's name and its uid in the name of a GlusterFS volume.
-const LONGEST_NAME: usize = 200;
 
 /// What is to be done about a claim.
 #[derive(Clone, Debug, PartialEq)]
@@ -197,7 +193,7 @@ pub fn volume_spec(
         storage_class: wish.class.metadata.name.clone(),
     };
     GlusterVolumeSpec {
-        name: parameters.name_prefix.as_ref().map(|prefix| volume_name(prefix, &claim_ref)),
+        name: parameters.volume_name(&[&claim_ref.namespace, &claim_ref.name], &claim_ref.uid),
         size: wish.size,
         sizing: Sizing::Usable,
         durability: parameters.durability,
@@ -210,15 +206,6 @@ pub fn volume_spec(
         claim_ref: Some(claim_ref),
         on_refusal: OnRefusal::Retry,
     }
-}
-
-/// The name of a GlusterFS volume as the old provisioner made it: prefix, namespace, claim and uid.
-/// What GlusterFS takes in no name becomes a dash; a long name is cut, the uid keeps it apart.
-fn volume_name(prefix: &str, claim: &ClaimRef) -> String {
-    let claim_name = claim.name.replace(|other: char| !other.is_ascii_alphanumeric() && other != '-', "-");
-    let mut name = format!("{prefix}_{}_{claim_name}", claim.namespace);
-    name.truncate(LONGEST_NAME - claim.uid.len() - 1);
-    format!("{name}_{}", claim.uid)
 }
 
 #[cfg(test)]

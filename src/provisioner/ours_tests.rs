@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::units::GIB;
 
 fn claim(change: Value) -> PersistentVolumeClaim {
     let mut claim = json!({

@@ -4,7 +4,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Condition;
+use super::{Condition, Durability};
 use crate::units::{Bytes, GIB, Id};
 
 /// A GlusterFS trusted pool: which volumes it takes, how its nodes are reached, and its limits.
@@ -235,6 +235,32 @@ pub struct ClusterCapacity {
     pub total: Bytes,
     /// What placements have not taken and reserves do not need.
     pub free: Bytes,
+    /// The largest volume that fits, by its durability, as of the last look.
+    #[serde(default)]
+    pub largest: LargestVolume,
+}
+
+/// The largest volumes that a cluster takes, of what a client can use, in whole GiB. Zero where none fits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LargestVolume {
+    /// With each byte once.
+    pub none: Bytes,
+    /// With each byte on two nodes.
+    pub replicate2: Bytes,
+    /// With each byte on three nodes.
+    pub replicate3: Bytes,
+}
+
+impl LargestVolume {
+    /// The largest volume of a durability.
+    pub fn of(&self, durability: &Durability) -> Bytes {
+        match durability.set_size() {
+            1 => self.none,
+            2 => self.replicate2,
+            _ => self.replicate3,
+        }
+    }
 }
 
 /// How many objects belong to a cluster.

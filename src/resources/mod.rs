@@ -18,8 +18,8 @@ use kube::{CustomResourceExt, Resource, ResourceExt};
 
 pub use cluster::{
     ClusterCapacity, ClusterCounts, GlusterCluster, GlusterClusterSpec, GlusterClusterStatus, HostKeyPolicy,
-    KeySource, Limits, PodExecTransport, PodSelector, SecretKey, SimulatedTransport, SshTransport,
-    TransportSpec,
+    KeySource, LargestVolume, Limits, PodExecTransport, PodSelector, SecretKey, SimulatedTransport,
+    SshTransport, TransportSpec,
 };
 pub use conditions::{
     ACCEPTED, ACCESS, Condition, DEGRADED, EXPANDED, FAILED, LOCATED, PLACED, REACHABLE, READY, condition,

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod config;
 mod connection;
+pub mod csi;
 mod lease;
 pub mod metrics;
 pub mod operator;

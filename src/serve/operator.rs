@@ -8,9 +8,11 @@ use anyhow::Context as _;
 use clap::Args;
 use kube::Config;
 use prometheus_client::registry::Registry;
+use tokio::task::JoinHandle;
 
 use super::config::{Flags, ServeConfig};
 use super::connection::client;
+use super::csi::{Csi, CsiArgs};
 use super::lease::Candidate;
 use super::probes::Readiness;
 use super::rest::{self, Rest, TlsArgs};
@@ -35,6 +37,9 @@ pub struct OperatorArgs {
     /// Where Heketi's REST is served, by every replica; nowhere when it is left out
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub rest_listen: Option<String>,
+    /// CSI, by every replica. The built-in provisioner does not run then
+    #[command(flatten)]
+    pub csi: CsiArgs,
     /// HTTPS for the REST
     #[command(flatten)]
     pub tls: TlsArgs,
@@ -89,10 +94,14 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
     };
     let mut rest = None;
     if let (Some(address), Some(face)) = (&args.rest_listen, face) {
-        let router = heketi::router(Intent::new(store, caches.clone()), face.heketi_options());
+        let router = heketi::router(Intent::new(store.clone(), caches.clone()), face.heketi_options());
         let serving = Rest::start(address, &args.tls, router).await?;
         println!("bricklayer operator serves Heketi's REST on {}", serving.url);
         rest = Some(serving);
+    }
+    let mut csi = Csi::start(&args.csi, Intent::new(store, caches.clone())).await?;
+    if let Some(csi) = &csi {
+        println!("bricklayer operator serves CSI on {}", csi.path);
     }
     // A replica that waits is ready too: it answers, and it takes over when it is its turn.
     readiness.set_ready();
@@ -104,6 +113,7 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
     let ended = tokio::select! {
         ended = lead(&mut candidate, working) => ended,
         error = served(&mut rest) => Err(error),
+        error = Csi::ended(&mut csi) => Err(error),
         ended = &mut asked => ended,
     };
     // First nothing is sent any more, then the next one may begin; it decides what is still asked here.
@@ -112,7 +122,7 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
             rest.stop().await;
         }
     };
-    tokio::join!(candidate.release(), farewell);
+    tokio::join!(candidate.release(), farewell, Csi::stop(csi));
     ended
 }
 
@@ -169,18 +179,29 @@ impl Leader<'_> {
         let leaves = Duration::from_secs(self.args.node_leaves_after);
         let roster = Roster::start(&store, Pace { leaves, ..Pace::default() }).await;
         let works = Works::over(store, self.caches.clone(), sim, permit, every, roster);
+        let mut provisioner = self.provisioner(&works).await;
+        self.readiness.show(works.figures);
+        println!("bricklayer operator works: probes on http://{}", self.readiness.address());
+        tokio::select! {
+            ended = works.controllers => anyhow::bail!("the controllers ended: {ended:?}"),
+            ended = ended(&mut provisioner) => anyhow::bail!("the provisioner ended: {ended}"),
+        }
+    }
+
+    /// The provisioner. It does not run where sidecars ask for volumes: both would serve the same claims.
+    async fn provisioner(&self, works: &Works) -> Option<JoinHandle<()>> {
+        if self.args.csi.csi_endpoint.is_some() {
+            tracing::info!(
+                "the built-in provisioner does not run: CSI sidecars serve claims (--csi-endpoint)"
+            );
+            return None;
+        }
         let claims = ClaimFigures::default();
         let mut registry = Registry::default();
         claims.register(&mut registry);
         works.figures.add(registry);
         let provisioner = Provisioner::start(works.intent(), self.identity.to_owned(), claims).await;
-        let provisioner = tokio::spawn(provisioner.run());
-        self.readiness.show(works.figures);
-        println!("bricklayer operator works: probes on http://{}", self.readiness.address());
-        tokio::select! {
-            ended = works.controllers => anyhow::bail!("the controllers ended: {ended:?}"),
-            ended = provisioner => anyhow::bail!("the provisioner ended: {ended:?}"),
-        }
+        Some(tokio::spawn(provisioner.run()))
     }
 
     /// The simulated nodes, if they are allowed. A replica that gives the lease back may still have
@@ -203,6 +224,14 @@ impl Leader<'_> {
                 opened => return opened.map(|sim| Some(sim.into())),
             }
         }
+    }
+}
+
+/// Waits for an end of the provisioner; for ever when there is none.
+async fn ended(provisioner: &mut Option<JoinHandle<()>>) -> String {
+    match provisioner {
+        Some(provisioner) => format!("{:?}", provisioner.await),
+        None => std::future::pending().await,
     }
 }
 

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::config::{Flags, ServeConfig};
+use super::csi::{Csi, CsiArgs};
 use super::rest::{self, Rest, TlsArgs};
 use super::{SimulatedArgs, Works, asked_to_end, open_sim};
 use crate::api::heketi;
@@ -31,6 +32,9 @@ pub struct ServeArgs {
     /// HTTPS
     #[command(flatten)]
     pub tls: TlsArgs,
+    /// CSI
+    #[command(flatten)]
+    pub csi: CsiArgs,
     /// Let everybody do everything, whatever the configuration says about keys
     #[arg(long)]
     pub disable_auth: bool,
@@ -59,20 +63,25 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let works = Works::start(embedded.client(), sim.clone(), LOOK_EVERY).await;
     let router = heketi::router(works.intent(), config.heketi_options());
     let mut rest = Rest::start(&address, &args.tls, router).await?;
+    let mut csi = Csi::start(&args.csi, works.intent()).await?;
     if let Some(probes) = &args.probes {
         let readiness = super::probes::serve(probes).await?;
         readiness.show(works.figures.clone());
         readiness.set_ready();
     }
     let kind = if simulated { " with SIMULATED nodes" } else { "" };
+    if let Some(csi) = &csi {
+        println!("bricklayer{kind} serves CSI on {}", csi.path);
+    }
     println!("bricklayer{kind} listens on {}", rest.url);
     tokio::select! {
         error = rest.ended() => return Err(error),
+        error = Csi::ended(&mut csi) => return Err(error),
         ended = asked_to_end() => ended?,
         () = embedded.ended() => bail!("the store cannot be written any more, see the log: is the disk full or broken?"),
         ended = works.controllers => bail!("the controllers ended: {ended:?}"),
     }
-    rest.stop().await;
+    tokio::join!(rest.stop(), Csi::stop(csi));
     embedded.shutdown().await;
     if let Some(sim) = sim {
         sim.settle().context("the state of the simulated nodes cannot be written")?;

@@ -2,6 +2,8 @@
 //! is no kubelet, so the Deployment's pods do not start; where the operator has to work, the binary runs
 //! with the token of the service account that the chart made.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a scenario fails by panicking")]
+
 #[path = "../fixture/mod.rs"]
 mod fixture;
 

@@ -130,7 +130,7 @@ fn table<'a>(source: &'a str, name: &str) -> Vec<&'a str> {
 
 /// The keys that the provisioner reads, those that the schema takes, and those that the policy names.
 pub fn class_parameters(world: &World) {
-    let source = std::fs::read_to_string(tree().join("src/provisioner/class.rs")).unwrap();
+    let source = std::fs::read_to_string(tree().join("src/intent/class.rs")).unwrap();
     let known = table(&source, "KEYS");
     let of_heketi = table(&source, "OF_HEKETI");
     assert!(known.contains(&"volumetype") && of_heketi.contains(&"resturl"), "{known:?} {of_heketi:?}");

@@ -2,6 +2,8 @@
 //! nodes beside it. Users' commands only: helm, kubectl, and the clients of the REST API. Needs root;
 //! `make test-real` sets it up and runs it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a scenario fails by panicking")]
+
 #[path = "../fixture/mod.rs"]
 mod fixture;
 

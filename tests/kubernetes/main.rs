@@ -1,6 +1,8 @@
 //! The operator on a real API server with simulated nodes: objects applied by kubectl, the process
 //! running with its service account's token. `make test` sets it up and runs it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a scenario fails by panicking")]
+
 #[path = "../fixture/mod.rs"]
 mod fixture;
 

@@ -1,6 +1,8 @@
 //! The main job on real parts: a real API server, real LVM, XFS and glusterd on three nodes, a real
 //! FUSE mount. Needs root; `make test-real` sets it up and runs it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a scenario fails by panicking")]
+
 #[path = "../fixture/mod.rs"]
 mod fixture;
 

@@ -76,7 +76,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 bricklayer.dev/unguarded
 {{- end }}
 
-{{- /* What src/provisioner/class.rs understands, and what it knows of Heketi's classes and does not use;
+{{- /* What src/intent/class.rs understands, and what it knows of Heketi's classes and does not use;
 with blanks between. Case does not matter. */}}
 {{- define "bricklayer.classParameters" -}}
 allow clusterid clusters customepnameprefix gidMax gidMin pvSource snapfactor volumenameprefix volumeoptions volumetype zoneChecking

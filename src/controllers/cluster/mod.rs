@@ -9,10 +9,11 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
-use super::{Context, PassError, adopt, placing::transport_name, release, usage};
+use super::placing::{index::Index, transport_name};
+use super::{Context, PassError, adopt, release, usage};
 use crate::resources::{
-    ClusterCapacity, ClusterCounts, FAILED, GlusterCluster, GlusterNode, GlusterVolume, READY, condition_is,
-    id_of, set_condition,
+    ClusterCapacity, ClusterCounts, FAILED, GlusterCluster, GlusterNode, GlusterVolume, LargestVolume, READY,
+    condition_is, id_of, set_condition,
 };
 use crate::store::Caches;
 use crate::units::Bytes;
@@ -129,7 +130,19 @@ fn add_up(context: &Context, cluster: &str) -> (ClusterCounts, ClusterCapacity, 
         }
     }
     capacity.free = capacity.total.minus(taken);
+    capacity.largest = largest(context, cluster);
     (counts, capacity, ready)
+}
+
+/// What fits by what the caches show. The task that places knows better, and is not held up for this.
+fn largest(context: &Context, cluster: &str) -> LargestVolume {
+    let caches = &context.caches;
+    let mut index = Index::default();
+    index.set_topology(&caches.clusters.list(), &caches.nodes.list(), &caches.devices.list());
+    for volume in caches.volumes.list() {
+        index.see_volume(&volume.name_any(), Some(&volume));
+    }
+    index.largest(cluster)
 }
 
 fn placed_in(volume: &GlusterVolume) -> Option<&str> {

@@ -1,6 +1,8 @@
 //! What the placing task knows: the allocator's inventory, the names that are taken, and its own
 //! decisions that the caches have not shown yet. Pure: every method takes values and returns values.
 
+mod largest;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -87,8 +89,8 @@ pub struct Index {
     /// StorageClass and gid → the volume that has it.
     gids: HashMap<(String, i64), Id>,
     per_cluster: HashMap<String, u32>,
-    /// Object name → attempt of a decision that no cache has shown yet.
-    assumed: HashMap<String, u32>,
+    /// Object name → uid and attempt of a decision that no cache has shown yet.
+    assumed: HashMap<String, (Option<String>, u32)>,
 }
 
 impl Index {
@@ -133,9 +135,9 @@ impl Index {
     /// Takes in a volume as a cache shows it; nothing when it is gone. A cache that has not yet seen
     /// our own decision does not undo it.
     pub fn see_volume(&mut self, name: &str, volume: Option<&GlusterVolume>) {
-        let shown = volume.map_or(u32::MAX, attempt_of);
-        if let Some(assumed) = self.assumed.get(name) {
-            if shown < *assumed {
+        if let Some((uid, assumed)) = self.assumed.get(name) {
+            // One that was deleted and made anew meanwhile is another one.
+            if volume.is_some_and(|shown| shown.metadata.uid == *uid && attempt_of(shown) < *assumed) {
                 return;
             }
             self.assumed.remove(name);
@@ -145,14 +147,15 @@ impl Index {
 
     /// Whether a volume was decided about since this state of it: then nothing is decided on it.
     pub fn is_ahead_of(&self, volume: &GlusterVolume) -> bool {
-        self.assumed.get(&volume.name_any()).is_some_and(|assumed| *assumed > attempt_of(volume))
+        let assumed = self.assumed.get(&volume.name_any());
+        assumed.is_some_and(|(uid, assumed)| *uid == volume.metadata.uid && *assumed > attempt_of(volume))
     }
 
     /// Takes in our own decision before any cache shows it.
     pub fn assume(&mut self, decided: &GlusterVolume) {
         let name = decided.name_any();
         if decided.status.as_ref().is_some_and(|status| status.placement.is_some()) {
-            self.assumed.insert(name.clone(), attempt_of(decided));
+            self.assumed.insert(name.clone(), (decided.metadata.uid.clone(), attempt_of(decided)));
         }
         self.count(&name, Some(decided));
     }

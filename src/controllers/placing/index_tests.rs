@@ -91,3 +91,59 @@ fn a_gid_is_given_once_in_a_class() {
     index.see_volume("first", None);
     assert_ne!(reason(&index, &volume("second", "class", 2000)), "GidInUse");
 }
+
+#[test]
+fn a_volume_that_was_made_anew_under_its_name_is_another_one() {
+    let volume = |uid: &str, attempt: u32| {
+        let mut volume: GlusterVolume = object("GlusterVolume", "v", json!({"size": "1Gi"}));
+        volume.metadata.uid = Some(uid.into());
+        let status = volume.status.get_or_insert_default();
+        (status.attempt, status.placement) = (attempt, Some(Placement::default()));
+        volume
+    };
+    let mut index = Index::default();
+    index.assume(&volume("first", 2));
+    index.see_volume("v", Some(&volume("first", 1)));
+    assert!(index.is_ahead_of(&volume("first", 1)), "the cache is behind the decision");
+    index.see_volume("v", Some(&volume("second", 0)));
+    assert!(!index.is_ahead_of(&volume("second", 0)), "nothing was decided about this one");
+}
+
+#[test]
+fn the_largest_volumes_are_what_placing_takes() {
+    let disk = |name: &str, node: &str, gib: u64| -> Arc<GlusterDevice> {
+        let mut device: GlusterDevice =
+            object("GlusterDevice", name, json!({"node": node, "path": "/dev/sdb"}));
+        let status = device.status.get_or_insert_default();
+        let (total, extent) = (Bytes::from_gib(gib), Bytes(4 << 20));
+        status.capacity = Some(crate::resources::DeviceCapacity { total, free: total, extent });
+        ready(&mut status.conditions);
+        Arc::new(device)
+    };
+    let ready_node = |name: &str| {
+        let mut node = node(name);
+        ready(&mut node.status.get_or_insert_default().conditions);
+        Arc::new(node)
+    };
+    let index = |file: bool, disks: &[Arc<GlusterDevice>]| {
+        let spec = json!({"transport": {"simulated": {}}, "file": file});
+        let cluster: GlusterCluster = object("GlusterCluster", "c", spec);
+        let mut index = Index::default();
+        index.set_topology(&[Arc::new(cluster)], &["a", "b", "d"].map(ready_node), disks);
+        index
+    };
+    let disks = [disk("1", "a", 100), disk("2", "b", 50), disk("3", "d", 10)];
+    let found = index(true, &disks).largest("c");
+    let gib = |size: Bytes| size.0 / crate::units::GIB;
+    assert!((8..=10).contains(&gib(found.replicate3)), "{found:?}");
+    assert!((45..=60).contains(&gib(found.replicate2)), "{found:?}");
+    assert!((100..=160).contains(&gib(found.none)), "{found:?}");
+    let nothing = crate::resources::LargestVolume::default();
+    assert_eq!(index(true, &disks[..2]).largest("c").replicate3, Bytes(0), "two nodes are not three");
+    assert_eq!(index(false, &disks).largest("c"), nothing, "it takes no file volumes");
+    assert_eq!(index(true, &disks).largest("other"), nothing);
+}
+
+fn ready(conditions: &mut Vec<crate::resources::Condition>) {
+    crate::resources::set_condition(conditions, Timestamp::UNIX_EPOCH, 1, (READY, "True", "Ready"), "");
+}

@@ -60,10 +60,7 @@ const KEYS: [(&str, &str); 13] = [
     ("clusters", "names of GlusterClusters, with commas between them"),
     ("clusterid", "names or ids of GlusterClusters, with commas between them"),
     ("volumeoptions", "options as `key value`, with commas between them"),
-    (
-        "allow",
-        "any, or nodes, addresses and prefixes of IPv4 such as 10.0.0.0/24 with commas between them, 64 at most",
-    ),
+    ("allow", "any, or nodes, addresses and prefixes of IPv4 (10.0.0.0/24), with commas between them"),
     ("volumenameprefix", "1 to 60 letters, digits and '-', beginning with a letter or digit"),
     ("gidMin", "a number from 2000 to 2147483646"),
     ("gidMax", "a number from 2000 to 2147483646"),
@@ -91,6 +88,8 @@ const SECRETS: [&str; 8] = [
     "controller-modify-",
 ];
 
+/// The longest name of a GlusterFS volume that we make.
+const LONGEST_NAME: usize = 200;
 const LOWEST_GID: i64 = 2000;
 /// The highest group; GlusterFS knows no higher one than what fits 31 bits, and -1 is no group.
 const HIGHEST_GID: i64 = 2_147_483_646;
@@ -110,6 +109,21 @@ impl Default for ClassParameters {
             source: PvSource::Csi,
             unused: vec![],
         }
+    }
+}
+
+impl ClassParameters {
+    /// The name of a GlusterFS volume as the old provisioner made it, when the class has a prefix for it: the
+    /// prefix, `words` (the namespace and the name of a claim) and what keeps it apart from all others. What
+    /// GlusterFS takes in no name becomes a dash; a long name is cut before `unique`.
+    pub fn volume_name(&self, words: &[&str], unique: &str) -> Option<String> {
+        let mut name = self.name_prefix.clone()?;
+        for word in words {
+            name.push('_');
+            name += &word.replace(|other: char| !other.is_ascii_alphanumeric() && other != '-', "-");
+        }
+        name.truncate(LONGEST_NAME.saturating_sub(unique.len() + 1));
+        Some(format!("{name}_{unique}"))
     }
 }
 
