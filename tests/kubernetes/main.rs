@@ -8,6 +8,9 @@ mod availability;
 mod bulk;
 mod claims;
 mod classes;
+mod csi;
+#[path = "../csi_controller/client.rs"]
+mod csi_client;
 mod expansion;
 mod replicas;
 mod rights;
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         ("a claim grows", expansion::grows),
         ("a claim that cannot grow says why, and may ask for less", expansion::refused),
         ("an interrupted expansion goes on", expansion::interrupted),
+        ("claims are left to sidecars where CSI is served", csi::sidecars_instead),
         ("two hundred claims come in order", bulk::two_hundred),
         ("one namespace does not hold up another", bulk::fair),
         ("claims come and go and the operator dies", bulk::come_and_go),
