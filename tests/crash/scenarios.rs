@@ -75,7 +75,7 @@ pub fn all() -> Vec<Scenario> {
             ask: |rig| Box::pin(csi::create_and_delete(rig)),
             check: |rig, acknowledged| Box::pin(csi::asked_again(rig, acknowledged)),
             meets: &["Create of bricklayer.dev/glustervolumes", "volume create", "volume delete"],
-            sample: Some(60),
+            sample: Some(40),
         },
         Scenario {
             name: "delete",
