@@ -10,6 +10,9 @@ mod availability;
 mod bulk;
 mod claims;
 mod classes;
+mod csi;
+#[path = "../csi_controller/client.rs"]
+mod csi_client;
 mod expansion;
 mod replicas;
 mod rights;
@@ -51,6 +54,8 @@ fn main() -> ExitCode {
         ("a claim grows", expansion::grows),
         ("a claim that cannot grow says why, and may ask for less", expansion::refused),
         ("an interrupted expansion goes on", expansion::interrupted),
+        ("claims are left to sidecars where CSI is served", csi::sidecars_instead),
+        ("volumes of the provisioner are left to sidecars too", csi::changed_over),
         ("two hundred claims come in order", bulk::two_hundred),
         ("one namespace does not hold up another", bulk::fair),
         ("claims come and go and the operator dies", bulk::come_and_go),
