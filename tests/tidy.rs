@@ -108,6 +108,7 @@ const PURE: &[&str] = &[
     "src/controllers/volume/decide.rs",
     "src/controllers/volume/degraded.rs",
     "src/controllers/volume/report.rs",
+    "src/controllers/access/list.rs",
     "src/controllers/audit/judge.rs",
     "src/csi/controller/capacity.rs",
     "src/csi/controller/list.rs",

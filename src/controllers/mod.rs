@@ -2,6 +2,7 @@
 //! looks at the wish and at the world and does the next thing; recovery after a crash is the next
 //! ordinary pass.
 
+pub mod access;
 pub mod audit;
 pub mod cluster;
 pub mod device;
@@ -27,6 +28,7 @@ use serde_json::json;
 use crate::executor::RunError;
 use crate::resources::{FINALIZER, GlusterCluster, ID_LABEL, id_of};
 use crate::store::{Caches, Kind, Store, StoreError};
+use access::roster::Roster;
 use placing::Placing;
 use transports::Transports;
 
@@ -47,9 +49,13 @@ pub struct Context {
     pub placing: Placing,
     /// How often nodes and devices are looked at when nothing changes.
     pub look_every: Duration,
+    /// Who the nodes of the Kubernetes cluster are.
+    pub roster: Roster,
     /// One gluster transaction at a time in a cluster: glusterd takes a lock of its own and refuses
     /// the second one.
     gluster: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// One volume at a time in a cluster has its access changed: others wait here and not for glusterd.
+    access: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Tries in a row that failed, by object: the pauses between them grow.
     tries: Mutex<HashMap<String, u32>>,
     /// When volumes that were refused were last tried, by object name.
@@ -74,7 +80,7 @@ pub enum PassError {
 }
 
 impl Context {
-    /// A context.
+    /// A context, without a Kubernetes cluster.
     pub fn new(
         store: Store,
         caches: Caches,
@@ -82,8 +88,24 @@ impl Context {
         placing: Placing,
         look_every: Duration,
     ) -> Self {
-        let (gluster, tries, placed_at) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { store, caches, transports, placing, look_every, gluster, tries, placed_at }
+        Self {
+            store,
+            caches,
+            transports,
+            placing,
+            look_every,
+            roster: Roster::none(),
+            gluster: Mutex::default(),
+            access: Mutex::default(),
+            tries: Mutex::default(),
+            placed_at: Mutex::default(),
+        }
+    }
+
+    /// The same in a Kubernetes cluster with these nodes.
+    #[must_use]
+    pub fn among(self, roster: Roster) -> Self {
+        Self { roster, ..self }
     }
 
     /// The cluster of that name, if it was seen.
@@ -95,6 +117,11 @@ impl Context {
     /// The lock under which gluster transactions of a cluster run.
     fn gluster_lock(&self, cluster: &str) -> Arc<tokio::sync::Mutex<()>> {
         self.gluster.lock().entry(cluster.to_owned()).or_default().clone()
+    }
+
+    /// The turn of a volume whose access is changed.
+    fn access_turn(&self, cluster: &str) -> Arc<tokio::sync::Mutex<()>> {
+        self.access.lock().entry(cluster.to_owned()).or_default().clone()
     }
 
     /// The pause before the next try of an object that failed again: 0.5 s, then twice as long each
@@ -120,19 +147,24 @@ impl Context {
 /// Runs all controllers until the process ends.
 pub async fn run(context: Arc<Context>) {
     let caches = &context.caches;
-    let volumes = drive(context.clone(), caches.volumes.clone(), volume::wakes(caches), volume::pass);
-    let nodes = drive(context.clone(), caches.nodes.clone(), node::wakes(caches), node::pass);
-    let devices = drive(context.clone(), caches.devices.clone(), device::wakes(caches), device::pass);
-    let clusters = drive(context.clone(), caches.clusters.clone(), cluster::wakes(caches), cluster::pass);
-    futures::join!(volumes, nodes, devices, clusters, unreadable::tell(&context));
+    let many = CONCURRENCY;
+    let volumes = drive(context.clone(), caches.volumes.clone(), volume::wakes(caches), many, volume::pass);
+    let nodes = drive(context.clone(), caches.nodes.clone(), node::wakes(caches), many, node::pass);
+    let devices = drive(context.clone(), caches.devices.clone(), device::wakes(caches), many, device::pass);
+    let clusters =
+        drive(context.clone(), caches.clusters.clone(), cluster::wakes(caches), many, cluster::pass);
+    let lists = access::wakes(caches, context.roster.clone());
+    let access = drive(context.clone(), caches.volumes.clone(), lists, access::CONCURRENCY, access::pass);
+    futures::join!(volumes, nodes, devices, clusters, access, unreadable::tell(&context));
 }
 
 /// Runs one controller: wakes an object's pass when `wakes` names it, one pass at a time for each
-/// object, and again after a pause when it failed.
+/// object and `at_once` in all, and again after a pause when it failed.
 async fn drive<K, F>(
     context: Arc<Context>,
     cache: crate::store::Cache<K>,
     wakes: impl Stream<Item = ObjectRef<K>> + Send + 'static,
+    at_once: u16,
     pass: impl Fn(Arc<K>, Arc<Context>) -> F + Send + Sync + Clone + 'static,
 ) where
     K: Kind,
@@ -164,7 +196,7 @@ async fn drive<K, F>(
         tracing::warn!(kind = %K::kind(&()), name, %error, pause_ms = pause.as_millis() as u64, "a pass failed and is tried again");
         Action::requeue(pause)
     };
-    let config = Config::default().concurrency(CONCURRENCY);
+    let config = Config::default().concurrency(at_once);
     let queue = wakes.map(Ok::<_, std::convert::Infallible>);
     applier(reconcile, again, context, reader, queue, config).for_each(|_| async {}).await;
 }

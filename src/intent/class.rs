@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::resources::{Durability, DurabilityType};
-use crate::units::check_option;
+use crate::units::{Allowed, NODES, check_option};
 
 /// The parameters of a class.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,8 @@ pub struct ClassParameters {
     pub clusters: Vec<String>,
     /// Options for `gluster volume set`, each written as `key value`.
     pub options: Vec<String>,
+    /// Who may mount it, as spec.allow of a volume says it; everybody when empty.
+    pub allow: Vec<String>,
     /// What the names of the volumes begin with; they are named by their ids when it is not given.
     pub name_prefix: Option<String>,
     /// The groups that volumes are given to, one for each; none when volumes stay root's.
@@ -53,11 +55,15 @@ pub enum PvSource {
 }
 
 /// The keys that are understood, with what they accept.
-const KEYS: [(&str, &str); 12] = [
+const KEYS: [(&str, &str); 13] = [
     ("volumetype", "none or replicate:2 or replicate:3"),
     ("clusters", "names of GlusterClusters, with commas between them"),
     ("clusterid", "names or ids of GlusterClusters, with commas between them"),
     ("volumeoptions", "options as `key value`, with commas between them"),
+    (
+        "allow",
+        "any, or nodes, addresses and prefixes of IPv4 such as 10.0.0.0/24 with commas between them, 64 at most",
+    ),
     ("volumenameprefix", "1 to 60 letters, digits and '-', beginning with a letter or digit"),
     ("gidMin", "a number from 2000 to 2147483646"),
     ("gidMax", "a number from 2000 to 2147483646"),
@@ -99,6 +105,7 @@ impl Default for ClassParameters {
             durability: Durability::default(),
             clusters: vec![],
             options: vec![],
+            allow: vec![NODES.into()],
             name_prefix: None,
             gids: None,
             snapshot_factor: 1.0,
@@ -142,6 +149,7 @@ pub fn read(parameters: &BTreeMap<String, String>) -> Result<ClassParameters, St
             }
             "clusters" | "clusterid" => class.clusters = list(value),
             "volumeoptions" => class.options = options(key, value)?,
+            "allow" => class.allow = allow(value).ok_or_else(bad)?,
             "volumenameprefix" => class.name_prefix = Some(name_prefix(value).ok_or_else(bad)?),
             "gidmin" => gids.0 = Some(gid(value).ok_or_else(bad)?),
             "gidmax" => gids.1 = Some(gid(value).ok_or_else(bad)?),
@@ -230,6 +238,15 @@ fn options(key: &str, text: &str) -> Result<Vec<String>, String> {
     Ok(options)
 }
 
+fn allow(text: &str) -> Option<Vec<String>> {
+    if text.trim() == "any" {
+        return Some(vec![]);
+    }
+    let words = list(text);
+    let good = words.iter().all(|word| word.parse::<Allowed>().is_ok());
+    (good && (1..=64).contains(&words.len())).then_some(words)
+}
+
 fn name_prefix(text: &str) -> Option<String> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     let fits = (1..=60).contains(&text.len()) && text.bytes().all(good) && !text.starts_with('-');
@@ -290,6 +307,7 @@ mod tests {
             ("volumetype", "replicate:2"),
             ("clusters", "a, b"),
             ("volumeoptions", "performance.cache-size 256MB, user.heketi.zone-checking none"),
+            ("allow", "nodes, 10.0.0.0/24"),
             ("volumenameprefix", "team-a"),
             ("gidMin", "3000"),
             ("snapfactor", "1.5"),
@@ -299,10 +317,13 @@ mod tests {
         assert_eq!(class.durability.set_size(), 2);
         assert_eq!(class.clusters, ["a", "b"]);
         assert_eq!(class.options, ["performance.cache-size 256MB", "user.heketi.zone-checking none"]);
+        assert_eq!(class.allow, ["nodes", "10.0.0.0/24"]);
         assert_eq!(class.name_prefix.as_deref(), Some("team-a"));
         assert_eq!(class.gids, Some(GidRange { min: 3000, max: HIGHEST_GID }));
         assert!((class.snapshot_factor - 1.5).abs() < f64::EPSILON);
         let plain = read(&parameters(&[])).unwrap();
+        assert_eq!(plain.allow, ["nodes"]);
+        assert!(read(&parameters(&[("allow", "any")])).unwrap().allow.is_empty());
         assert_eq!((plain.durability.set_size(), plain.gids, plain.source), (3, None, PvSource::Csi));
     }
 
@@ -352,6 +373,11 @@ mod tests {
             ("pvSource", "nfs", "csi or glusterfs"),
             ("customepnameprefix", "Upper", "26 lower-case"),
             ("customepnameprefix", "1digit", "26 lower-case"),
+            ("allow", "", "any, or nodes"),
+            ("allow", "*", "any, or nodes"),
+            ("allow", "any,10.0.0.1", "any, or nodes"),
+            ("allow", "10.0.0.1/8", "prefixes of IPv4"),
+            ("allow", "fd00::/64", "prefixes of IPv4"),
             ("volumenameprefix", "a_b", "letters, digits and '-'"),
             ("volumenameprefix", "$(id)", "letters, digits and '-'"),
             ("volumeoptions", "a.b --log-file=/x", "does not begin with `--`"),

@@ -200,6 +200,7 @@ pub fn volume_spec(
         clusters,
         snapshot_factor: parameters.snapshot_factor,
         options: parameters.options.clone(),
+        allow: parameters.allow.clone(),
         gid,
         block: false,
         claim_ref: Some(claim_ref),

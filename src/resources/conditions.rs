@@ -19,6 +19,8 @@ pub const REACHABLE: &str = "Reachable";
 /// A volume has the size that is wanted; absent before its first expansion. False with the reason Refused
 /// (there is no room), Adding (bricks are being added) or Failed (they could not be).
 pub const EXPANDED: &str = "Expanded";
+/// Those who may mount a volume can, and nobody else; absent as long as there was nothing to say about it.
+pub const ACCESS: &str = "Access";
 /// An ask that was to be forgotten when it fails has failed for good; nothing of it is left.
 pub const FAILED: &str = "Failed";
 

@@ -22,7 +22,7 @@ pub use cluster::{
     SshTransport, TransportSpec,
 };
 pub use conditions::{
-    ACCEPTED, Condition, DEGRADED, EXPANDED, FAILED, LOCATED, PLACED, REACHABLE, READY, condition,
+    ACCEPTED, ACCESS, Condition, DEGRADED, EXPANDED, FAILED, LOCATED, PLACED, REACHABLE, READY, condition,
     condition_is, set_condition,
 };
 pub use device::{DeviceCapacity, GlusterDevice, GlusterDeviceSpec, GlusterDeviceStatus};

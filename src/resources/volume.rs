@@ -76,6 +76,12 @@ pub struct GlusterVolumeSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128), inner(length(max = 4096), regex(pattern = crate::units::OPTION_PATTERN)))]
     pub options: Vec<String>,
+    /// Who may mount it: `nodes` (the nodes of the Kubernetes cluster, kept up to date as they come and
+    /// go), addresses, and prefixes of IPv4 such as 10.0.0.0/24; everybody when empty. It becomes the
+    /// option auth.allow. When `options` sets that, they win and this is not looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 64), regex(pattern = crate::units::ALLOWED_PATTERN)))]
+    pub allow: Vec<String>,
     /// The group that owns the bricks; 0 leaves them to root.
     #[serde(default)]
     #[schemars(range(min = 0, max = 2147483646))]
@@ -191,8 +197,9 @@ pub struct GlusterVolumeStatus {
     /// The generation of the spec that was looked at.
     pub observed_generation: i64,
     /// Placed (bricks have their places), Ready (clients can mount it), Degraded (some of its bricks
-    /// are away; absent as long as none ever was), and after the first expansion Expanded (it has the
-    /// size that is wanted).
+    /// are away; absent as long as none ever was), Access (those of spec.allow and nobody else can mount
+    /// it; absent as long as there was nothing to say about that), and after the first expansion Expanded
+    /// (it has the size that is wanted).
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// Why it has no place, cluster by cluster; empty once it has one.
@@ -225,6 +232,10 @@ pub struct GlusterVolumeStatus {
     /// How clients mount it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mount: Option<MountInfo>,
+    /// What auth.allow was last set to for spec.allow: addresses, and beginnings of addresses such as
+    /// `10.0.0.*`, with commas between, or `*`; absent as long as it was never set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<String>,
     /// The last command that failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,

@@ -21,6 +21,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::task::JoinHandle;
 
+use crate::controllers::access::roster::Roster;
 use crate::controllers::placing::Placing;
 use crate::controllers::transports::{Simulated, Transports};
 use crate::controllers::{self, Context};
@@ -64,17 +65,18 @@ impl Works {
     pub async fn start(store: impl Into<Store>, sim: Option<Sim>, look_every: Duration) -> Self {
         let store = store.into();
         let caches = Caches::start(&store).await;
-        Self::over(store, caches, sim, Permit::default(), look_every)
+        Self::over(store, caches, sim, Permit::default(), look_every, Roster::none())
     }
 
     /// Starts everything over caches that have seen all that was written so far. Nothing is sent to a
-    /// node without the permit.
+    /// node without the permit. The roster says who the nodes of the Kubernetes cluster are.
     pub fn over(
         store: Store,
         caches: Caches,
         sim: Option<impl Into<Simulated>>,
         permit: Permit,
         look_every: Duration,
+        roster: Roster,
     ) -> Self {
         let (placing, work) = Placing::start(store.clone(), caches.clone());
         spawn_vital(work);
@@ -85,6 +87,7 @@ impl Works {
         tokio::spawn(audit_now_and_then(store.clone(), auditor, figures.clone()));
         let transports = Transports::new(store.clone(), caches.clone(), sim).permitted(permit);
         let context = Context::new(store.clone(), caches.clone(), transports, placing, look_every);
+        let context = context.among(roster);
         let controllers = tokio::spawn(controllers::run(Arc::new(context)));
         Self { store, caches, figures, controllers }
     }

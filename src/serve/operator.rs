@@ -19,6 +19,7 @@ use super::rest::{self, Rest, TlsArgs};
 use super::tenure::Tenure;
 use super::{SimulatedArgs, Works, asked_to_end, open_sim, probes};
 use crate::api::heketi;
+use crate::controllers::access::roster::{Pace, Roster};
 use crate::controllers::transports::Simulated;
 use crate::executor::Permit;
 use crate::executor::transport::sim::SimSocket;
@@ -60,6 +61,9 @@ pub struct OperatorArgs {
     /// How often nodes and devices are looked at when nothing changes, in seconds
     #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub look_every: u64,
+    /// How long volumes with `nodes` in spec.allow still let a Kubernetes node in that has left, in seconds
+    #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub node_leaves_after: u64,
     /// Serve clusters whose transport is simulated: for trials and tests, nothing is stored
     #[arg(long, requires = "nodes")]
     pub allow_simulated: bool,
@@ -172,7 +176,9 @@ impl Leader<'_> {
         self.caches.refresh().await;
         let sim = self.simulated().await?;
         let every = Duration::from_secs(self.args.look_every);
-        let works = Works::over(store, self.caches.clone(), sim, permit, every);
+        let leaves = Duration::from_secs(self.args.node_leaves_after);
+        let roster = Roster::start(&store, Pace { leaves, ..Pace::default() }).await;
+        let works = Works::over(store, self.caches.clone(), sim, permit, every, roster);
         let mut provisioner = self.provisioner(&works).await;
         self.readiness.show(works.figures);
         println!("bricklayer operator works: probes on http://{}", self.readiness.address());

@@ -2,6 +2,7 @@
 
 mod id;
 mod names;
+mod network;
 mod size;
 
 pub use id::{Id, ParseIdError};
@@ -9,4 +10,5 @@ pub use names::{
     NameError, OPTION_PATTERN, brick_path, check_device_path, check_hostname, check_option,
     check_volume_name, device_node, lv_name, mount_point, pool_name, vg_name,
 };
+pub use network::{ALLOWED_PATTERN, Allowed, NODES, Prefix};
 pub use size::{Bytes, GIB, KIB, MIB, ParseSizeError};

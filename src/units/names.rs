@@ -17,6 +17,12 @@ pub enum NameError {
     /// Not a volume option.
     #[error("{0:?} is not a volume option: write `key value`; a value does not begin with `--`")]
     Option(String),
+    /// Nothing that says who may mount a volume.
+    #[error(
+        "{0:?} says of nobody whether they may mount it: write nodes, an address, or a prefix of IPv4 such as \
+         10.0.0.0/24 (GlusterFS takes none of IPv6)"
+    )]
+    Client(String),
     /// Not the absolute path of a device.
     #[error("{0:?} is not a device path: it starts with '/' and has letters, digits and '_.:/-' only")]
     Device(String),

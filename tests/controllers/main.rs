@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a case fails by panicking")]
 
+mod access;
 mod boundaries;
 mod expansion;
 mod growth;

@@ -6,6 +6,7 @@
 #[path = "../fixture/mod.rs"]
 mod fixture;
 
+mod access;
 mod availability;
 mod bulk;
 mod claims;
@@ -56,6 +57,8 @@ fn main() -> ExitCode {
         ("an interrupted expansion goes on", expansion::interrupted),
         ("claims are left to sidecars where CSI is served", csi::sidecars_instead),
         ("volumes of the provisioner are left to sidecars too", csi::changed_over),
+        ("access: volumes let the nodes of the cluster in", access::follows_the_nodes),
+        ("access: a mistake is named", access::mistakes),
         ("two hundred claims come in order", bulk::two_hundred),
         ("one namespace does not hold up another", bulk::fair),
         ("claims come and go and the operator dies", bulk::come_and_go),

@@ -114,7 +114,7 @@ pub fn any_order(world: &World) {
 }
 
 /// A Node object as a kubelet makes it.
-fn machine(world: &World, name: &str, address: &str, labels: Value) {
+pub fn machine(world: &World, name: &str, address: &str, labels: Value) {
     let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}});
     apply(world, &node);
     address_of(world, name, address);

@@ -6,7 +6,7 @@ use crate::fixture::{ControlPlane, Lab, Server, wait_for};
 
 /// The topology of the lab as objects: one cluster over ssh as an unprivileged user with sudo, with
 /// the known hosts of the lab, and the first disk of each node.
-fn topology(lab: &Lab) -> String {
+pub fn topology(lab: &Lab) -> String {
     let known_hosts = std::fs::read_to_string(lab.file("known_hosts")).unwrap();
     let object = |kind: &str, name: &str, spec: serde_json::Value| json!({"apiVersion": "bricklayer.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
     let secret = json!({"namespace": "bricklayer-system", "name": "gluster-ssh"});
@@ -29,7 +29,7 @@ fn topology(lab: &Lab) -> String {
     json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
 }
 
-const CLAIM: &str = r#"{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data", "namespace": "default"},
+pub const CLAIM: &str = r#"{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data", "namespace": "default"},
   "spec": {"accessModes": ["ReadWriteMany"], "storageClassName": "gluster", "resources": {"requests": {"storage": "1Gi"}}}}"#;
 
 /// Replica 3 from claim to mounted bytes to deleted. The nodes are left as they were, the topology

@@ -6,6 +6,7 @@
 #[path = "../fixture/mod.rs"]
 mod fixture;
 
+mod access;
 mod claims;
 mod expansion;
 mod rest;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         &lab,
         &[
             ("a claim becomes bytes on disks and goes again", claims::claim_to_bytes),
+            ("only nodes of the cluster mount a volume", access::nodes_only),
             ("the same over REST with the embedded store", rest::volume_to_bytes),
             ("killed at three points of a create", rest::killed_while_creating),
             ("killed at three points of a delete", rest::killed_while_deleting),

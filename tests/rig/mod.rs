@@ -8,9 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bricklayer::controllers::access::roster::Roster;
 use bricklayer::controllers::audit::audit;
 use bricklayer::controllers::audit::judge::Judged;
 use bricklayer::controllers::transports::Transports;
+use bricklayer::executor::Permit;
 use bricklayer::executor::transport::sim::{Sim, SimOptions, Snapshot};
 use bricklayer::intent::{self, Decision, Intent, volume::VolumeAsk};
 use bricklayer::resources::{
@@ -44,6 +46,8 @@ pub struct RigOptions {
     pub deadline_limit: Duration,
     /// Whether events are written.
     pub tell: bool,
+    /// Who the nodes of the Kubernetes cluster are.
+    pub roster: Roster,
 }
 
 impl Default for RigOptions {
@@ -54,6 +58,7 @@ impl Default for RigOptions {
             device_size: Bytes::from_gib(100),
             deadline_limit: Duration::from_secs(3600),
             tell: false,
+            roster: Roster::none(),
         }
     }
 }
@@ -171,6 +176,7 @@ pub fn wish(gib: u64) -> GlusterVolumeSpec {
         clusters: vec![],
         snapshot_factor: 1.0,
         options: vec![],
+        allow: vec![],
         gid: 0,
         block: false,
         claim_ref: None,
@@ -199,7 +205,9 @@ impl Rig {
             true => Store::telling(embedded.client(), "rig".into()),
             false => Store::new(embedded.client()),
         };
-        let works = Works::start(store, Some(sim.clone()), options.look_every).await;
+        let (every, roster) = (options.look_every, options.roster);
+        let caches = Caches::start(&store).await;
+        let works = Works::over(store, caches, Some(sim.clone()), Permit::default(), every, roster);
         let intent = works.intent();
         let Works { store, caches, .. } = works;
         let transports = Transports::new(store.clone(), caches.clone(), Some(sim.clone()));

@@ -202,6 +202,7 @@ fn ask(
         clusters,
         snapshot_factor,
         options: set,
+        allow: vec![],
         gid: request.gid,
         block: false,
         claim_ref: None,

@@ -5,6 +5,7 @@ use futures::future::join_all;
 
 use super::perform::{Grown, Made};
 use super::reach::Reach;
+use crate::controllers::access::list::{self, Wanted};
 use crate::controllers::{Context, PassError};
 use crate::executor::ops::gluster;
 use crate::executor::{Batch, GLUSTER_DEADLINE, RunError, Step, TransportError, run};
@@ -34,13 +35,17 @@ pub async fn make_volume(
             gluster::NewVolume { name: name.clone(), replicas: volume.spec.durability.set_size(), bricks };
         steps.push(gluster::create_volume(&new));
     }
-    steps.extend(option_commands(volume, &name));
+    let allow = match list::wanted(volume, context.roster.now().as_deref()) {
+        Wanted::List(list) => Some(list.value),
+        Wanted::Free | Wanted::Unknown(..) => None,
+    };
+    steps.extend(option_commands(volume, &name, allow.as_deref()));
     if !seen.is_some_and(|seen| seen.started) {
         steps.push(gluster::start_volume(&name));
     }
     let batch = Batch::new(steps.into_iter().map(Step::always), GLUSTER_DEADLINE).locked("gluster");
     match run(reach.transport.as_ref(), &host, &batch).await {
-        Ok(_) => Ok(Made::Ready),
+        Ok(_) => Ok(Made::Ready { allow }),
         // glusterd has marked the bricks for a create that it then did not do: they are empty still.
         Err(error) if is_marked(&error) => {
             renew(reach, volume, placement.active()).await?;
@@ -91,6 +96,30 @@ pub async fn add_bricks(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Sets auth.allow of the volume, if that is not its value already.
+pub async fn set_allowed(
+    context: &Context,
+    reach: &Reach,
+    volume: &GlusterVolume,
+    placement: &Placement,
+    value: &str,
+) -> Result<(), PassError> {
+    let lock = context.gluster_lock(&placement.cluster);
+    let _one_at_a_time = lock.lock().await;
+    let name = volume.volume_name();
+    let (host, seen) = look(reach, placement, &name).await?;
+    let Some(seen) = seen.filter(|seen| made_of(seen, placement).is_some()) else {
+        return Err(PassError::Refused(format!("GlusterFS has no volume {name:?} of these bricks")));
+    };
+    let pair = (list::OPTION.to_owned(), value.to_owned());
+    if seen.options.contains(&pair) {
+        return Ok(());
+    }
+    let batch = Batch::one(gluster::set_options(&name, &[pair]), GLUSTER_DEADLINE).locked("gluster");
+    run(reach.transport.as_ref(), &host, &batch).await?;
+    Ok(())
 }
 
 /// Starts a rebalance. A refusal comes back as a text.
@@ -254,14 +283,15 @@ fn refuse_shared(host: &str, seen: &gluster::Volume, placement: &Placement) -> R
     Err(RunError::Refused { host: host.into(), command, exit: 0, stderr })
 }
 
-/// The commands that set the options asked for and our marks: all in one, but for option groups,
+/// The commands that set the options asked for, who may mount it and our marks: all in one, but for option groups,
 /// which GlusterFS takes only by themselves.
-fn option_commands(volume: &GlusterVolume, name: &str) -> Vec<crate::executor::Argv> {
+fn option_commands(volume: &GlusterVolume, name: &str, allow: Option<&str>) -> Vec<crate::executor::Argv> {
     let asked = volume.spec.options.iter().filter_map(|option| {
         let (key, value) = option.trim().split_once(char::is_whitespace)?;
         Some((key.to_owned(), value.trim().to_owned()))
     });
     let (groups, mut single): (Vec<_>, Vec<_>) = asked.partition(|(key, _)| key == "group");
+    single.extend(allow.map(|allow| (list::OPTION.to_owned(), allow.to_owned())));
     single.extend(gluster::owner_options(id_of(volume)));
     let groups = groups.into_iter().map(|group| gluster::set_options(name, &[group]));
     groups.chain([gluster::set_options(name, &single)]).collect()

@@ -23,6 +23,7 @@ use crate::resources::{GlusterVolume, READY, State, condition_is, id_of};
 use crate::store::Caches;
 use crate::units::Id;
 use decide::{Next, decide};
+pub use perform::set_allowed;
 use report::{Again, Report};
 
 /// How many placements an ask gets that is forgotten when it fails.

@@ -17,7 +17,10 @@ use crate::units::Id;
 #[derive(Debug)]
 pub enum Made {
     /// Everything is there and started.
-    Ready,
+    Ready {
+        /// What auth.allow was set to, if it was.
+        allow: Option<String>,
+    },
     /// Devices refused their bricks, or their nodes could not be reached: they are to be left out.
     Unfit {
         /// The devices.
@@ -139,6 +142,13 @@ pub async fn rebalance(context: &Context, volume: &GlusterVolume) -> Result<Move
         None => Moved::Begun,
         Some(refused) => Moved::Refused(refused),
     })
+}
+
+/// Sets auth.allow of a volume that is there.
+pub async fn set_allowed(context: &Context, volume: &GlusterVolume, value: &str) -> Result<(), PassError> {
+    let placement = placement_of(volume);
+    let reach = Reach::of(context, &placement.cluster).await?;
+    glusterfs::set_allowed(context, &reach, volume, &placement, value).await
 }
 
 /// Makes bricks on all nodes at once. Gives back those that could not be made, and why. An outcome that is

@@ -75,8 +75,9 @@ pub fn status(volume: &GlusterVolume, news: Report, now: Timestamp, attempts: u3
     status.observed_generation = generation;
     let mut note = Note { status, now, generation };
     match news {
-        Report::Made(Made::Ready) => {
+        Report::Made(Made::Ready { allow }) => {
             note.ready();
+            note.status.allow = allow;
             note.has_size(volume.spec.size);
         }
         Report::Made(Made::Unfit { devices, error }) => {

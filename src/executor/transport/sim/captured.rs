@@ -160,6 +160,10 @@ brick node3 a1000000000000000000000000000003 a1000000000000000000000000000000
 = gluster-volume-set-two
 = gluster-volume-set-unknown
 = gluster-volume-set-bad-value
+= gluster-volume-set-allow
+= gluster-volume-set-allow-bad
+= gluster-volume-set-allow-bits
+= gluster-volume-reset-allow
 = gluster-volume-reset
 = gluster-volume-stop-stopped
 = gluster-volume-stop-stopped-force

@@ -1,5 +1,7 @@
 //! The words of `gluster volume create`, `add-brick` and `set`.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use super::{gluster::Refusal, state::Brick};
 
 /// Beginnings of options that glusterd knows.
@@ -117,4 +119,25 @@ pub(super) fn check_option(key: &str, value: &str) -> Result<(), Refusal> {
         return Err(format!("invalid time format \"{value}\" in \"option {option}\"").into());
     }
     Ok(())
+}
+
+/// Checks the addresses of auth.allow and auth.reject as glusterd does: whatever could be a name passes,
+/// prefixes of IPv6 do not. It names the option as the first brick would have it.
+pub(super) fn check_addresses(key: &str, value: &str, brick: Option<&Brick>) -> Result<(), Refusal> {
+    let Some(list @ ("allow" | "reject")) = key.strip_prefix("auth.") else { return Ok(()) };
+    let good = |word: &str| match word.split_once('/') {
+        Some((address, bits)) => {
+            address.parse::<Ipv4Addr>().is_ok() && bits.parse().is_ok_and(|bits| (1..=32).contains(&bits))
+        }
+        None if word.contains(':') => {
+            word.parse::<Ipv6Addr>().is_ok_and(|six| six.to_ipv4_mapped().is_none())
+        }
+        None => true,
+    };
+    if value.split(',').all(good) {
+        return Ok(());
+    }
+    let path = brick.map(|brick| brick.path.to_string()).unwrap_or_default();
+    Err(format!("option auth.addr.{path}.{list} {value}: '{value}' is not a valid internet-address-list")
+        .into())
 }

@@ -5,7 +5,7 @@
 
 use super::{
     gluster::{Answer, Glusterd, Refusal},
-    layout::{Layout, brick_of, check_option},
+    layout::{Layout, brick_of, check_addresses, check_option},
     state::{Brick, State, Volume},
     text::Text,
 };
@@ -157,6 +157,9 @@ impl Glusterd<'_> {
             check_option(pair[0], pair[1])?;
         }
         let volume = self.volume_mut(name)?;
+        for pair in words.chunks(2) {
+            check_addresses(pair[0], pair[1], volume.bricks.first())?;
+        }
         for pair in words.chunks(2) {
             let (key, value) = (Text::from(pair[0]), Text::from(pair[1]));
             volume.options.reserve_exact(1);
