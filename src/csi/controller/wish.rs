@@ -160,6 +160,7 @@ impl Wish {
             clusters,
             snapshot_factor: self.parameters.snapshot_factor,
             options: self.parameters.options.clone(),
+            allow: self.parameters.allow.clone(),
             gid: self.gid,
             block: false,
             claim_ref: None,
