@@ -63,8 +63,9 @@ generate: ## Write crds/ again from the code, and deploy/ and the chart of the k
 	mv target/crds.yaml crds/bricklayer.yaml
 	charts/generate
 
-images: build ## Write container images to target/images, without docker (gluster-server: root, Debian)
+images: build ## Write container images to target/images, without docker (all but the operator's: root, Debian)
 	images/operator target/images/bricklayer.tar target/release/bricklayer
+	images/node/build target/images/bricklayer-node.tar target/release/bricklayer
 	images/gluster-server/build target/images/gluster-server.tar
 
 bench: ## Measure, and write docs/benchmarks.md and target/bench/

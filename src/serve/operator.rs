@@ -1,5 +1,5 @@
-//! `bricklayer operator`: in a Kubernetes cluster. Every replica serves the REST face; the one that
-//! holds the Lease runs the controllers and the provisioner.
+//! `bricklayer operator`: in a Kubernetes cluster. Every replica serves the REST face and CSI; the one that
+//! holds the Lease runs the controllers, and the provisioner unless CSI is served.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

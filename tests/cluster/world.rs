@@ -31,7 +31,8 @@ impl World {
         // The README's claim asks for 10Gi; thirty bricks are thirty processes.
         let lab = Lab::start_with(3, &[("DISK", "16G"), ("LAB_MEM", "1536M")]);
         let cluster = ControlPlane::start(Some((lab.namespace.as_str(), ADDRESS)));
-        let tars = ["tools.tar", "bricklayer.tar", "gluster-server.tar"].map(|name| images.join(name));
+        let tars = ["tools.tar", "bricklayer.tar", "bricklayer-node.tar", "gluster-server.tar"]
+            .map(|name| images.join(name));
         cluster.add_node(ADDRESS, &tars);
         std::fs::remove_dir_all(images).unwrap();
         let world = Self { cluster, lab, home, binaries: kube_binaries() };

@@ -8,6 +8,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a case fails by panicking")]
 
+mod csi;
 mod points;
 #[path = "../rig/mod.rs"]
 mod rig;

@@ -11,6 +11,7 @@ use bricklayer::resources::{
 use bricklayer::units::Bytes;
 use kube::ResourceExt;
 
+use crate::csi;
 use crate::rig::{Rig, device_name, id, node_name, topology_remains, volume_remains, wish};
 
 type Work<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
@@ -67,6 +68,14 @@ pub fn all() -> Vec<Scenario> {
             check: |rig, acknowledged| Box::pin(given_up(rig, acknowledged)),
             meets: &["lvremove", "volume delete"],
             sample: None,
+        },
+        Scenario {
+            name: "CSI, asked for and taken away",
+            prepare: |rig| Box::pin(volumes_before(rig)),
+            ask: |rig| Box::pin(csi::create_and_delete(rig)),
+            check: |rig, acknowledged| Box::pin(csi::asked_again(rig, acknowledged)),
+            meets: &["Create of bricklayer.dev/glustervolumes", "volume create", "volume delete"],
+            sample: Some(40),
         },
         Scenario {
             name: "delete",
@@ -136,7 +145,7 @@ pub fn all() -> Vec<Scenario> {
 const MANY: usize = 50;
 
 /// Says that something was acknowledged: the process that started this one reads it.
-fn say(acknowledged: &str) {
+pub fn say(acknowledged: &str) {
     println!("acknowledged {acknowledged}");
 }
 
@@ -338,7 +347,7 @@ async fn deleted_while_it_grew(rig: &Rig, acknowledged: &BTreeSet<String>) {
     nothing_remains(rig).await;
 }
 
-async fn nothing_remains(rig: &Rig) {
+pub async fn nothing_remains(rig: &Rig) {
     rig.delete_all_volumes().await;
     assert_eq!(volume_remains(&rig.sim.snapshot()), Vec::<String>::new());
     assert_eq!(rig.agrees().await, 0);

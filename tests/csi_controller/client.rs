@@ -1,5 +1,7 @@
 //! A gRPC client on a unix socket.
 
+#![allow(dead_code, reason = "each program takes what it needs")]
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -272,3 +272,41 @@ fn capabilities_are_confirmed_or_the_reason_is_said() {
         }
     });
 }
+
+#[test]
+fn the_capacity_is_what_one_volume_may_have() {
+    in_runtime(async {
+        let world = World::start().await;
+        let client = &world.client;
+        let clusters = &world.rig.caches.clusters;
+        let known = |seen: Option<&bricklayer::resources::GlusterCluster>| {
+            let largest = seen?.status.as_ref()?.capacity?.largest;
+            (largest.replicate3.0 > 0 && largest.none.0 > 2 * largest.replicate3.0).then_some(())
+        };
+        world.rig.until(clusters, crate::rig::CLUSTER, "has room on all its nodes", known).await;
+        let asked = async |parameters: &[(&str, &str)], capability| {
+            let pair = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+            let asked = rpc::GetCapacityRequest {
+                parameters: parameters.iter().map(pair).collect(),
+                volume_capabilities: vec![capability],
+                accessible_topology: None,
+            };
+            client.call::<_, rpc::GetCapacityResponse>("GetCapacity", asked).await
+        };
+        let room =
+            async |parameters: &[(&str, &str)]| asked(parameters, mount()).await.unwrap().available_capacity;
+        let (plain, once) = (room(&[]).await, room(&[("volumetype", "none")]).await);
+        assert!(plain > gib(400) && plain < gib(500), "three disks of 500 GiB hold it three times: {plain}");
+        assert!(once > 2 * plain, "{once}");
+        assert!(room(&[("snapfactor", "2")]).await <= plain / 2);
+        assert_eq!(room(&[("clusters", "other")]).await, 0);
+        assert_eq!(asked(&[], block()).await.unwrap().available_capacity, 0, "nothing of that kind is made");
+        assert_eq!(code(asked(&[("volumtype", "none")], mount()).await), Code::InvalidArgument);
+
+        let answer = asked(&[], mount()).await.unwrap();
+        assert_eq!(answer.maximum_volume_size, Some(plain));
+        let exact = |size| rpc::CreateVolumeRequest { capacity_range: sizes(size, size), ..ask("v", 1) };
+        assert_eq!(code(client.create(exact(plain + gib(2))).await), Code::ResourceExhausted);
+        client.create(exact(plain)).await.expect("what is said to fit does");
+    });
+}

@@ -11,6 +11,9 @@ mod availability;
 mod bulk;
 mod claims;
 mod classes;
+mod csi;
+#[path = "../csi_controller/client.rs"]
+mod csi_client;
 mod expansion;
 mod replicas;
 mod rights;
@@ -52,6 +55,8 @@ fn main() -> ExitCode {
         ("a claim grows", expansion::grows),
         ("a claim that cannot grow says why, and may ask for less", expansion::refused),
         ("an interrupted expansion goes on", expansion::interrupted),
+        ("claims are left to sidecars where CSI is served", csi::sidecars_instead),
+        ("volumes of the provisioner are left to sidecars too", csi::changed_over),
         ("access: volumes let the nodes of the cluster in", access::follows_the_nodes),
         ("access: a mistake is named", access::mistakes),
         ("two hundred claims come in order", bulk::two_hundred),

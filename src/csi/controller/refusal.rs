@@ -11,7 +11,8 @@ const LONGEST: usize = 4096;
 
 /// A text that is not too long for a header.
 pub fn short(text: &str) -> String {
-    let end = text.floor_char_boundary(LONGEST);
+    let most = LONGEST.min(text.len());
+    let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     if end < text.len() { format!("{} ...", &text[..end]) } else { text.to_owned() }
 }
 
@@ -39,4 +40,18 @@ pub fn of_ask(error: &AskError) -> Status {
 pub fn no_volume(id: &str) -> Status {
     let id: String = id.chars().take(super::wish::LONGEST_TEXT).collect();
     Status::not_found(format!("there is no volume {id:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(short("no room"), "no room");
+        let long = short(&"ß".repeat(5000));
+        assert_eq!(long.len(), LONGEST + " ...".len());
+        let odd = short(&format!("a{}", "ß".repeat(5000)));
+        assert_eq!(odd.len(), LONGEST - 1 + " ...".len());
+    }
 }
