@@ -86,7 +86,7 @@ fn due(volume: &GlusterVolume, roster: &Roster) -> Option<Wanted> {
 }
 
 /// The volume with what is to be said about its access. As long as all is well nothing is said, so that
-/// most volumes are never written for it. Pure.
+/// most volumes are never written for it.
 fn told(volume: &GlusterVolume, wanted: &Wanted, failed: Option<&PassError>) -> GlusterVolume {
     let mut told = volume.clone();
     let generation = volume.metadata.generation.unwrap_or_default();
