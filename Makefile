@@ -9,7 +9,7 @@ LAB ?= /tmp/bricklayer-lab
 CLUSTER ?= /tmp/bricklayer-cluster
 NODES ?= 0
 # Programs that --all-targets leaves out, since `cargo test` does not run them.
-BY_NAME := --test kubernetes --test charts --test real --test cluster
+BY_NAME := --test kubernetes --test charts --test csi --test real --test cluster
 
 .PHONY: help build run test test-long test-real check advisories generate images bench bench-kubernetes lab-up lab-down \
   cluster-up cluster-down
@@ -33,6 +33,7 @@ test: ## Run every test that needs no root; sets itself up
 	tests/kube/with env BRICKLAYER_TEST_REAL=1 bash -c 'BRICKLAYER_TEST_KUBECONFIG=$$KUBECONFIG $(CARGO) test --locked --test api_service'
 	$(CARGO) test --locked --test kubernetes
 	$(CARGO) test --locked --test charts
+	$(CARGO) test --locked --test csi
 	tests/heketi/clients/run
 
 test-long: ## Run the tests that gain by repetition, with ten times the rounds

@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use bricklayer::serve::{audit, operator, simulate, standalone, telemetry};
-use bricklayer::{cli, resources};
-use clap::{Parser, Subcommand};
+use bricklayer::cli::{self, ClientCommand, Noun};
+use bricklayer::resources;
+use bricklayer::serve::{audit, node, operator, simulate, standalone, telemetry};
+use clap::{Args, Parser, Subcommand};
 
 /// GlusterFS volumes for Kubernetes, and a drop-in Heketi server
 #[derive(Parser)]
@@ -22,12 +23,27 @@ enum Command {
     Operator(operator::OperatorArgs),
     /// Simulate storage nodes for several replicas of the operator: for trials and tests
     Simulate(simulate::SimulateArgs),
+    /// Mount volumes on the machine it runs on, for kubelet or another orchestrator that speaks CSI; with
+    /// a verb, show nodes
+    Node(NodeWords),
     /// Print the custom resource definitions as YAML
     Crds,
     /// Check that objects and nodes agree
     Audit(audit::AuditArgs),
     #[command(flatten)]
-    Client(cli::ClientCommand),
+    Client(ClientCommand),
+}
+
+/// `bricklayer node` is the node plugin; `bricklayer node list` and `info` ask a server.
+#[derive(Args)]
+#[command(subcommand_negates_reqs = true)]
+struct NodeWords {
+    #[command(flatten)]
+    plugin: node::NodeArgs,
+    #[command(flatten)]
+    client: cli::ClientArgs,
+    #[command(subcommand)]
+    show: Option<cli::NodeCommand>,
 }
 
 fn main() -> ExitCode {
@@ -44,6 +60,9 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Client(command) => return Ok(cli::run(&command)),
+        Command::Node(NodeWords { show: Some(command), client, .. }) => {
+            return Ok(cli::run(&ClientCommand::Node(Noun { client, command })));
+        }
         Command::Crds => {
             for definition in resources::definitions() {
                 print!("---\n{}", serde_yaml::to_string(&definition)?);
@@ -56,11 +75,12 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     provider.install_default().map_err(|_| anyhow::anyhow!("TLS was set up twice"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         match command {
             Command::Serve(args) => standalone::run(args).await?,
             Command::Operator(args) => operator::run(args).await?,
             Command::Simulate(args) => simulate::run(args).await?,
+            Command::Node(args) => node::run(args.plugin).await?,
             Command::Audit(args) => {
                 let agree = audit::run(args).await?;
                 return Ok(if agree { ExitCode::SUCCESS } else { ExitCode::FAILURE });
@@ -68,5 +88,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Client(_) | Command::Crds => {}
         }
         Ok(ExitCode::SUCCESS)
-    })
+    });
+    // A thread that looks at a mount which hangs is not waited for.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    ended
 }

@@ -119,6 +119,7 @@ const PURE: &[&str] = &[
     "src/store/embedded/schema.rs",
     "src/store/embedded/selector.rs",
     "src/csi/node/client/words.rs",
+    "src/csi/node/request.rs",
 ];
 const IMPURE: &[&str] = &[
     "tokio",

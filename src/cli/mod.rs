@@ -27,7 +27,8 @@ pub enum ClientCommand {
     Topology(Noun<TopologyCommand>),
     /// Show clusters
     Cluster(Noun<ClusterCommand>),
-    /// Show nodes
+    /// Show nodes. `node` without a verb is another command, so whoever has both makes it of the words.
+    #[command(skip)]
     Node(Noun<NodeCommand>),
     /// Show devices
     Device(Noun<DeviceCommand>),

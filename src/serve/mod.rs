@@ -6,6 +6,7 @@ mod connection;
 pub mod csi;
 mod lease;
 pub mod metrics;
+pub mod node;
 pub mod operator;
 mod probes;
 pub mod rest;
