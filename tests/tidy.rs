@@ -124,6 +124,7 @@ const PURE: &[&str] = &[
     "src/csi/node/client/cgroup.rs",
     "src/csi/node/client/launch.rs",
     "src/csi/node/client/words.rs",
+    "src/csi/node/repair/decide.rs",
     "src/csi/node/request.rs",
 ];
 const IMPURE: &[&str] = &[

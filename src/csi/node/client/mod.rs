@@ -54,6 +54,12 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// What went wrong, without the name of a program before it.
+    pub fn text(&self) -> &str {
+        let (Self::Refused(text) | Self::NotStarted(text) | Self::Failed(text) | Self::Late(text)) = self;
+        text
+    }
+
     /// The client's log cannot be written.
     pub fn log(log: &Path, error: &io::Error) -> Self {
         Self::NotStarted(format!("the client's log {}: {error}", log.display()))

@@ -1,4 +1,4 @@
-//! Starting clients so that they outlive the plugin's container.
+//! Starting clients so that they outlive the plugin's container: `docs/decisions/0003-clients-outlive-the-plugin.md`.
 
 use std::ffi::OsStr;
 use std::io;
@@ -13,13 +13,15 @@ use crate::csi::node::record;
 
 /// How long systemd may take to make a scope, when it is asked whether it does.
 const PROBE: Duration = Duration::from_secs(10);
-/// The node's first process, whose mounts and cgroups are the node's.
-const FIRST: &str = "/proc/1";
+/// The root directory of the node's first process: the node's.
+const NODES_ROOT: &str = "/proc/1/root";
 
 /// How clients are started outside.
 #[derive(Debug)]
 pub struct Outside {
     in_scope: bool,
+    /// Where the node's root directory is seen.
+    root: PathBuf,
     usr: Option<PathBuf>,
     pods: Option<PathBuf>,
 }
@@ -49,9 +51,10 @@ impl Outside {
         };
         let (state, pods) = (state.to_owned(), kubelet.join("pods"));
         let prepared = tokio::task::spawn_blocking(move || {
-            let usr = own_files(&state)?;
+            let root = nodes_root()?;
+            let usr = own_files(&root, &state)?;
             let pods = Table::read()?.top(&pods).is_some().then_some(pods);
-            Ok::<_, io::Error>(Self { in_scope, usr, pods })
+            Ok::<_, io::Error>(Self { in_scope, root, usr, pods })
         });
         let failed = |error: io::Error| ClientError::NotStarted(format!("the client's files: {error}"));
         prepared.await.map_err(io::Error::other).flatten().map_err(failed)
@@ -72,8 +75,8 @@ impl Outside {
                 mount.at.display()
             )));
         }
-        let root = Path::new(FIRST).join("root");
-        let all = cgroup::hierarchies(&read("/proc/self/cgroup")?, &read("/proc/1/mountinfo")?, &root);
+        let table = if self.root == Path::new("/") { "/proc/self/mountinfo" } else { "/proc/1/mountinfo" };
+        let all = cgroup::hierarchies(&read("/proc/self/cgroup")?, &read(table)?, &self.root);
         let mut procs = Vec::new();
         // Systemd moves a process only in the hierarchies that it keeps itself: with the first version of
         // cgroups that is not all of them, and kubelet looks into each.
@@ -100,13 +103,27 @@ fn scope(mount: &Mount) -> Scope {
 /// Asks systemd for a scope.
 async fn probe(state: &Path) -> Result<(), ClientError> {
     let words = ["--scope", "--quiet", "--collect", "--", "true"].map(Into::into);
-    child::run(OsStr::new("systemd-run"), &words, &state.join("log/systemd-run.log"), PROBE).await
+    child::run(OsStr::new("systemd-run"), &words, &state.join("helpers.log"), PROBE).await
+}
+
+/// Where the node's root directory is seen: in a container, through the node's first process. Some
+/// first processes let nobody look; whoever is in a privileged container may all the same, so then it is ours.
+fn nodes_root() -> io::Result<PathBuf> {
+    let ours = std::fs::metadata("/")?;
+    match std::fs::metadata(Path::new(NODES_ROOT).join("")) {
+        Ok(nodes) if (ours.dev(), ours.ino()) == (nodes.dev(), nodes.ino()) => Ok("/".into()),
+        Ok(_) => Ok(NODES_ROOT.into()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            tracing::warn!("the node's first process cannot be looked at: this is taken for no container");
+            Ok("/".into())
+        }
+        Err(error) => Err(io::Error::new(error.kind(), format!("{NODES_ROOT}: {error}"))),
+    }
 }
 
 /// A copy of /usr if ours is a container's; the node's own files stay where they are.
-fn own_files(state: &Path) -> io::Result<Option<PathBuf>> {
-    let (ours, nodes) = (std::fs::metadata("/")?, std::fs::metadata(Path::new(FIRST).join("root/"))?);
-    if (ours.dev(), ours.ino()) == (nodes.dev(), nodes.ino()) {
+fn own_files(root: &Path, state: &Path) -> io::Result<Option<PathBuf>> {
+    if root == Path::new("/") {
         return Ok(None);
     }
     let folder = state.join("client");
