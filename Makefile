@@ -36,9 +36,11 @@ test: ## Run every test that needs no root; sets itself up
 	$(CARGO) test --locked --test csi
 	tests/heketi/clients/run
 
-test-long: ## Run the tests that gain by repetition, with ten times the rounds
+test-long: ## Run the tests that gain by repetition, with more rounds or for longer (the last one: root)
 	@tests/setup
 	BRICKLAYER_TEST_LOOPS=500 $(CARGO) test --locked --test kubernetes -- 'come and go'
+	@tests/setup real
+	BRICKLAYER_TEST_WRITE=300 $(CARGO) test --locked --test cluster -- 'under a writer'
 
 test-real: ## Run the tests on real LVM, XFS and GlusterFS (root; a lab of virtual nodes); sets itself up
 	@tests/setup real

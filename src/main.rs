@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use bricklayer::cli::{self, ClientCommand, Noun};
+use bricklayer::csi::node::repair::rebind;
 use bricklayer::resources;
 use bricklayer::serve::{audit, node, operator, simulate, standalone, telemetry};
 use clap::{Args, Parser, Subcommand};
@@ -26,6 +27,8 @@ enum Command {
     /// Mount volumes on the machine it runs on, for kubelet or another orchestrator that speaks CSI; with
     /// a verb, show nodes
     Node(NodeWords),
+    #[command(hide = true)]
+    Rebind(rebind::RebindArgs),
     /// Print the custom resource definitions as YAML
     Crds,
     /// Check that objects and nodes agree
@@ -63,6 +66,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Node(NodeWords { show: Some(command), client, .. }) => {
             return Ok(cli::run(&ClientCommand::Node(Noun { client, command })));
         }
+        // It may have no other threads, so it ends before there are any.
+        Command::Rebind(args) => {
+            rebind::run(&args)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Command::Crds => {
             for definition in resources::definitions() {
                 print!("---\n{}", serde_yaml::to_string(&definition)?);
@@ -85,7 +93,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 let agree = audit::run(args).await?;
                 return Ok(if agree { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
-            Command::Client(_) | Command::Crds => {}
+            Command::Client(_) | Command::Rebind(_) | Command::Crds => {}
         }
         Ok(ExitCode::SUCCESS)
     });

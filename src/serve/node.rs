@@ -17,13 +17,14 @@ use crate::csi::DRIVER;
 use crate::csi::identity::{Beside, Plugin};
 use crate::csi::node::client::{Clients, Way};
 use crate::csi::node::registration::Registrar;
+use crate::csi::node::repair::Repair;
 use crate::csi::node::{Identity, Node};
 use crate::csi::proto::csi::identity_server::IdentityServer;
 use crate::csi::proto::csi::node_server::NodeServer;
 use crate::csi::proto::registration::registration_server::RegistrationServer;
 use crate::csi::socket::Socket;
 use crate::executor::Permit;
-use crate::store::Store;
+use crate::store::{Events, Store};
 
 /// More calls of one connection at once wait: kubelet makes a few.
 const AT_ONCE: usize = 64;
@@ -57,8 +58,12 @@ pub struct NodeArgs {
     #[arg(long, value_name = "DIRECTORY")]
     pub state: Option<PathBuf>,
     /// How GlusterFS clients are started
-    #[arg(long, value_enum, default_value_t = Way::Plugin)]
+    #[arg(long, value_enum, default_value_t = Way::Auto)]
     pub clients: Way,
+    /// How often it is looked whether the clients of staged volumes live; one that has died is replaced. 0
+    /// leaves them as they are
+    #[arg(long, default_value_t = 3, value_name = "SECONDS")]
+    pub look_every: u32,
     /// How many volumes may be staged here; 0 sets no limit
     #[arg(long, default_value_t = 0, value_name = "COUNT")]
     pub max_volumes: u32,
@@ -102,9 +107,12 @@ pub async fn run(args: NodeArgs) -> anyhow::Result<()> {
     let mut asked = std::pin::pin!(asked_to_end());
     let node_id = args.node_id.clone().context("the name of this node is missing: --node-id or NODE_NAME")?;
     let identity = Identity { node_id: node_id.clone(), max_volumes: args.max_volumes };
-    let (store, state) = (store(&args, &node_id).await?, args.state());
-    let node = Node::new(identity, store, Clients::new(args.clients), &state);
+    let (api, state) = (api(&args, &node_id).await?, args.state());
+    let clients = Clients::prepare(args.clients, &state, &args.kubelet_dir).await;
+    let clients = clients.context("GlusterFS clients cannot be started (see --clients)")?;
+    let node = Node::new(identity, api.clone().map(Store::new), clients, &state);
     let node = node.with_context(|| format!("the state directory {} cannot be used", state.display()))?;
+    repair(&node, api, &node_id, args.look_every);
     let probes = match &args.probes {
         Some(address) => Some(probes::serve(address).await?),
         None => None,
@@ -165,8 +173,24 @@ async fn serve(
     services.serve_with_incoming_shutdown(socket, ended).await
 }
 
+/// Looks after the clients of staged volumes from now on, and tells pods by events if there is an API.
+fn repair(node: &Node, api: Option<kube::Client>, node_id: &str, every: u32) {
+    let events = match api {
+        Some(client) => {
+            let (events, write) = Events::start(client, node_id.chars().take(128).collect());
+            tokio::spawn(write);
+            events
+        }
+        None => Events::default(),
+    };
+    if every > 0 {
+        let every = Duration::from_secs(every.into());
+        tokio::spawn(Repair::new(node.clone(), events).watch(every));
+    }
+}
+
 /// The API that knows the volumes, if this runs in a cluster or was told of one.
-async fn store(args: &NodeArgs, node_id: &str) -> anyhow::Result<Option<Store>> {
+async fn api(args: &NodeArgs, node_id: &str) -> anyhow::Result<Option<kube::Client>> {
     let config = match &args.kubeconfig {
         Some(path) => Some(configured(path).await.with_context(|| path.display().to_string())?),
         None => Config::incluster().ok(),
@@ -175,7 +199,7 @@ async fn store(args: &NodeArgs, node_id: &str) -> anyhow::Result<Option<Store>> 
         tracing::info!("no cluster: the servers of a volume are taken from each request");
     }
     let client = config.map(|config| client(&config, node_id, "node", Permit::default()));
-    Ok(client.transpose()?.map(Store::new))
+    client.transpose()
 }
 
 async fn configured(path: &Path) -> anyhow::Result<Config> {

@@ -76,6 +76,9 @@ pub fn whole(world: &World) {
     let left =
         world.cluster.run(&["-n", NAMESPACE, "get", "deployment,service,pdb,role,rolebinding", "-o", "name"]);
     assert_eq!(left.trim(), "", "the operator itself is gone");
+    let daemons = ["-n", "bricklayer-node", "get", "daemonset,serviceaccount", "-o", "name"];
+    assert_eq!(world.cluster.run(&daemons).trim(), "serviceaccount/default", "and so is the node plugin");
+    assert_eq!(world.cluster.run(&["get", "csidriver", "-o", "name"]).trim(), "");
     let policies = world.cluster.run(&["get", "validatingadmissionpolicies", "-o", "name"]);
     assert!(
         !policies.contains("/bricklayer-"),

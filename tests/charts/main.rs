@@ -41,6 +41,7 @@ fn main() -> ExitCode {
             ("both charts pass lint with default values and with every option", rendered::lint),
             ("the notes name the next steps and warn", rendered::notes),
             ("the binary knows the words of its pods", rendered::arguments),
+            ("the node plugin has the privileges that its page explains", rendered::privileges),
             ("alerts ask for figures that exist", rendered::alerts),
             ("the schema is closed everywhere", values::closed),
             ("bad values are refused with their key", values::refused),

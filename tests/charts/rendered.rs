@@ -58,6 +58,8 @@ pub fn notes(world: &World) {
         (["--set", "rest.enabled=true,rest.tls.enabled=false"], "travel unencrypted"),
         (["--set", "admissionPolicies.enabled=false"], "only finalizers"),
         (["--set", "glusterfs.enabled=true,glusterfs.namespace.create=false"], "enforce=privileged"),
+        (["--set", "node.namespace.create=false"], "enforce=privileged"),
+        (["--set", "node.enabled=false"], "No pod can mount"),
     ] {
         let text = notes(&words);
         assert!(text.contains("WARNING") && text.contains(told), "{text}");
@@ -73,7 +75,7 @@ pub fn dry_run(world: &World) {
     let cluster = &world.cluster;
     cluster.apply(&prometheus_kinds());
     cluster.wait_for_kinds();
-    for namespace in ["storage-pods", "bricklayer-gluster"] {
+    for namespace in ["storage-pods", "bricklayer-gluster", "bricklayer-node"] {
         cluster.run(&["create", "namespace", namespace]);
     }
     let operator = chart("bricklayer");
@@ -112,12 +114,70 @@ pub fn dry_run(world: &World) {
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
     }
-    let daemons = objects(&rendered[2]).into_iter().find(|object| object["kind"] == "DaemonSet").unwrap();
-    let refused = try_pod(&daemons["spec"]["template"], NAMESPACE);
-    let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(refused.contains("violates PodSecurity \"restricted"), "the level is enforced: {refused}");
-    assert!(try_pod(&daemons["spec"]["template"], "bricklayer-gluster").status.success());
-    cluster.run(&["delete", "namespace", "storage-pods", "bricklayer-gluster"]);
+    let daemons: Vec<Value> =
+        objects(&rendered[2]).into_iter().filter(|object| object["kind"] == "DaemonSet").collect();
+    assert_eq!(daemons.len(), 2, "{daemons:?}");
+    for daemon in daemons {
+        let template = &daemon["spec"]["template"];
+        let refused = try_pod(template, NAMESPACE);
+        let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.contains("violates PodSecurity \"restricted"), "the level is enforced: {refused}");
+        assert!(try_pod(template, daemon["metadata"]["namespace"].as_str().unwrap()).status.success());
+    }
+    cluster.run(&["delete", "namespace", "storage-pods", "bricklayer-gluster", "bricklayer-node"]);
+}
+
+/// What the node plugin gets is what docs/node.md explains, line by line: its rights, its privileges and
+/// its paths of the host, and no more.
+pub fn privileges(world: &World) {
+    let page = std::fs::read_to_string(tree().join("docs/node.md")).unwrap();
+    let all = objects(&template(world, &chart("bricklayer"), &[]));
+    let find = |kind: &str| {
+        let of_node = |object: &&Value| {
+            object["kind"] == kind && object["metadata"]["labels"]["app.kubernetes.io/component"] == "node"
+        };
+        all.iter().find(of_node).unwrap_or_else(|| panic!("no {kind} of the node plugin"))
+    };
+    assert_eq!(
+        find("ClusterRole")["rules"],
+        json!([{"apiGroups": ["bricklayer.dev"], "resources": ["glustervolumes"], "verbs": ["get"]},
+            {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]}])
+    );
+    let account = &find("ServiceAccount")["metadata"];
+    let subjects = &find("ClusterRoleBinding")["subjects"];
+    let subject =
+        json!({"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]});
+    assert_eq!(*subjects, json!([subject]));
+    let labels = &find("Namespace")["metadata"]["labels"];
+    assert_eq!(labels["pod-security.kubernetes.io/enforce"], "privileged");
+
+    let pod = &find("DaemonSet")["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    let mut asked: Vec<String> = ["hostNetwork", "hostPID", "hostIPC"]
+        .map(str::to_owned)
+        .into_iter()
+        .filter(|key| pod[key] == true)
+        .collect();
+    asked.extend(
+        container["securityContext"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(key, value)| format!("{key}: {value}")),
+    );
+    for volume in pod["volumes"].as_array().unwrap() {
+        let mounts = container["volumeMounts"].as_array().unwrap();
+        let mount = mounts.iter().find(|mount| mount["name"] == volume["name"]).unwrap();
+        assert!(volume["hostPath"].is_object(), "{volume}");
+        let how = mount["mountPropagation"].as_str().or(mount["readOnly"].as_bool().map(|_| "read-only"));
+        asked.push(format!("{} {}", volume["hostPath"]["path"].as_str().unwrap(), how.unwrap_or_default()));
+    }
+    for one in &asked {
+        let row = format!("| `{}` |", one.trim());
+        assert!(page.contains(&row), "docs/node.md has no row {row}");
+    }
+    let rows = page.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(rows, asked.len(), "docs/node.md explains more, or less, than {asked:?}");
 }
 
 /// Stand-ins for the kinds of the Prometheus operator: any content.
@@ -143,6 +203,10 @@ pub fn arguments(world: &World) {
             let spec = match object["kind"].as_str() {
                 Some("Deployment") => &object["spec"]["template"]["spec"],
                 Some("Pod") => &object["spec"],
+                // GlusterFS in pods is another program.
+                Some("DaemonSet") if object["spec"]["template"]["spec"]["hostPID"] == true => {
+                    &object["spec"]["template"]["spec"]
+                }
                 _ => continue,
             };
             let args = spec["containers"][0]["args"].as_array().unwrap();

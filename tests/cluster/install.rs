@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::fixture::{tree, wait_for};
+use crate::node::PLUGIN;
 use crate::world::{NAMESPACE, World, word};
 
 const ACCOUNT: &str = "system:serviceaccount:bricklayer-system:bricklayer-operator";
@@ -60,8 +61,14 @@ pub fn readme(world: &World) {
     assert_eq!(user["extra"]["authentication.kubernetes.io/pod-name"], json!([holder]));
     assert_eq!(world.cluster.value(&["gvol", &volume], "{.status.transport}"), "ssh");
 
-    world.shell("kubectl delete -f examples/claim.yaml --timeout=5m");
+    let image =
+        world.cluster.value(&["-n", PLUGIN, "pod", &world.plugin_pod()], "{.spec.containers[0].image}");
+    assert_eq!(image, concat!("bricklayer-node:", env!("CARGO_PKG_VERSION")));
+    assert!(world.in_pod("writer", "cat /data/log").contains(":"), "the time is in the volume");
+
+    world.shell("kubectl delete -f examples/pod.yaml -f examples/claim.yaml --timeout=5m");
     world.nothing_left();
+    world.no_traces();
     rights_suffice(world);
 }
 

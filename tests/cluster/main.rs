@@ -7,12 +7,16 @@
 #[path = "../fixture/mod.rs"]
 mod fixture;
 
+mod broken;
 mod failover;
 mod install;
-mod mounts;
+mod node;
+mod outlive;
 mod pod_exec;
+mod pods;
 mod rest;
 mod world;
+mod writer;
 
 use std::process::ExitCode;
 
@@ -24,7 +28,19 @@ fn main() -> ExitCode {
         &world,
         &[
             ("the README's path, word for word, done by our pods", install::readme),
-            ("a claim mounted by pods", mounts::claim_in_pods),
+            ("the node plugin is registered", pods::registered),
+            ("a claim in pods: written, read by two at once, grown, gone", pods::claim_in_pods),
+            ("a claim in pods: read-only, subPath, fsGroup", pods::ways_to_mount),
+            ("a claim in pods: deleted while one uses it", pods::deleted_in_use),
+            ("the plugin is lost under a writer", outlive::plugin_lost),
+            ("the client's process is killed", outlive::client_killed),
+            ("a storage node is killed under a writer", outlive::storage_node_killed),
+            ("kubelet and containerd start again and the operator is away", outlive::daemons_restarted),
+            ("broken node: stale sockets", broken::stale_sockets),
+            ("broken node: half-made staging directories", broken::half_staged),
+            ("broken node: a full disk", broken::full_disk),
+            ("broken node: no server can be reached", broken::no_servers),
+            ("broken node: the first server is down", broken::first_server_down),
             ("podExec runs, fails, times out and loses its stream against a real pod", pod_exec::real_pod),
             ("podExec to a storage node whose GlusterFS runs in a pod", pod_exec::node_in_a_pod),
             ("a leader's pod is lost during thirty creates", failover::thirty_claims),

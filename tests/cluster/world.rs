@@ -52,6 +52,10 @@ impl World {
         let topology = topology.replace("10.0.0.", "10.77.0.").replace("/dev/sdb", "/dev/vdb");
         std::fs::write(examples.join("topology.yaml"), topology).unwrap();
         std::fs::copy(tree().join("examples/claim.yaml"), examples.join("claim.yaml")).unwrap();
+        // There is no registry; the node has a busybox of its own.
+        let pod = std::fs::read_to_string(tree().join("examples/pod.yaml")).unwrap();
+        let pod = pod.replace("image: busybox:1.36", "image: bricklayer.test/busybox:1");
+        std::fs::write(examples.join("pod.yaml"), pod).unwrap();
     }
 
     /// The user's copy of this tree, as far as the README needs it.
@@ -96,6 +100,7 @@ impl World {
         }
         // The cluster takes bricks as soon as one device does.
         self.cluster.run(&["wait", "--for=condition=Ready", "gdev", "--all", "--timeout=300s"]);
+        self.cluster.run(&["delete", "pod", "--all", "--timeout=120s"]);
         self.cluster.run(&["delete", "pvc", "--all", "--wait=false"]);
         self.nothing_left();
     }

@@ -13,7 +13,7 @@ use crate::{World, refused};
 
 /// Mounts a FUSE file system whose client is this process, which answers nothing. Once the file is
 /// dropped, its client is dead.
-fn fuse(source: &str, at: &Path) -> File {
+pub fn fuse(source: &str, at: &Path) -> File {
     let opened = OpenOptions::new().read(true).write(true).open("/dev/fuse");
     let client = opened.expect("/dev/fuse is needed: a dead client is shown by a real one");
     let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", client.as_raw_fd());
@@ -22,7 +22,7 @@ fn fuse(source: &str, at: &Path) -> File {
     client
 }
 
-fn away(at: &Path) {
+pub fn away(at: &Path) {
     mounts::unmount(at, mounts::Away::WhenIdle).unwrap();
 }
 

@@ -1,5 +1,7 @@
 //! Calls CSI as an orchestrator does: gRPC on a unix socket.
 
+#![allow(dead_code, reason = "each test uses its own part of this")]
+
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

@@ -12,6 +12,7 @@ mod broken;
 mod caller;
 mod life;
 mod refusals;
+mod repair;
 mod sanity;
 mod sockets;
 
@@ -57,6 +58,9 @@ fn main() -> ExitCode {
         ("half-done states", broken::half_done),
         ("a client that has died", broken::dead),
         ("a client that hangs", broken::hangs),
+        ("a client that has died is replaced", repair::replaced),
+        ("a client that cannot be replaced yet", repair::later),
+        ("what kubelet has forgotten", repair::forgotten),
         ("what was written beside the volume is kept", broken::not_empty),
         ("who we are and what we can", sockets::identity),
         ("registration as kubelet does it", sockets::registration),
@@ -107,17 +111,23 @@ impl World {
 
 impl Machine {
     fn start(folder: PathBuf) -> Self {
-        let server = Self::process(&folder);
+        Self::looking_every("0", folder)
+    }
+
+    /// Starts it so that it looks after its clients every so many seconds.
+    fn looking_every(seconds: &str, folder: PathBuf) -> Self {
+        let server = Self::process(&folder, seconds);
         let caller = Caller::new(&folder.join("kubelet/plugins/gluster.bricklayer.dev/csi.sock"));
         Self { folder, server, caller }
     }
 
-    fn process(folder: &Path) -> Server {
+    fn process(folder: &Path, look: &str) -> Server {
         let path = format!("{}:{}", tree().join("tests/csi/bin").display(), std::env::var("PATH").unwrap());
         let fake = folder.join("fake");
         let env = [("PATH", path.as_str()), ("FAKE_CLIENT", fake.to_str().unwrap()), ("NODE_NAME", "node-a")];
         let kubelet = folder.join("kubelet");
-        let words = ["node", "--kubelet-dir", kubelet.to_str().unwrap(), "--clients", "plugin"];
+        let words =
+            ["node", "--kubelet-dir", kubelet.to_str().unwrap(), "--clients", "plugin", "--look-every", look];
         let config = folder.join("kubeconfig");
         let of_cluster = ["--kubeconfig", config.to_str().unwrap()];
         let words = [&words[..], if config.is_file() { &of_cluster } else { &[] }].concat();
@@ -130,6 +140,12 @@ impl Machine {
     fn again(self) -> Self {
         self.server.kill();
         Self::start(self.folder)
+    }
+
+    /// Kills the node and starts it again so that it looks after its clients.
+    fn looking(self) -> Self {
+        self.server.kill();
+        Self::looking_every("1", self.folder)
     }
 
     /// A volume of this machine.

@@ -7,7 +7,10 @@
 mod fixture;
 
 mod access;
+#[path = "../csi/caller.rs"]
+mod caller;
 mod claims;
+mod clients;
 mod expansion;
 mod rest;
 
@@ -27,6 +30,9 @@ fn main() -> ExitCode {
             ("killed at three points of a delete", rest::killed_while_deleting),
             ("a mounted volume grows", expansion::grows_under_a_client),
             ("killed at three points of an expand", expansion::killed_while_expanding),
+            ("clients outlive the plugin", clients::outlive_the_plugin),
+            ("clients that die are replaced", clients::are_replaced),
+            ("clients start with servers down", clients::start_with_servers_down),
             ("a node restarts under a mounted volume", rest::node_restarts),
             ("a node is down", rest::node_is_down),
         ],

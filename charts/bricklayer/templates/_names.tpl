@@ -42,6 +42,25 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: storage
 {{- end }}
 
+{{- /* The DaemonSet of the node plugin and what belongs to it. */}}
+{{- define "bricklayer.node" -}}
+{{ include "bricklayer.fullname" . }}-node
+{{- end }}
+
+{{- define "bricklayer.nodeServiceAccount" -}}
+{{- if .Values.node.serviceAccount.create }}
+{{- default (include "bricklayer.node" .) .Values.node.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.node.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "bricklayer.nodeSelectorLabels" -}}
+app.kubernetes.io/name: {{ include "bricklayer.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: node
+{{- end }}
+
 {{- define "bricklayer.otherLabels" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: bricklayer

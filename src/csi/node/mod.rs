@@ -9,6 +9,7 @@ pub mod mounts;
 mod publish;
 pub mod record;
 pub mod registration;
+pub mod repair;
 mod request;
 mod source;
 mod stage;
@@ -35,7 +36,7 @@ use super::proto::csi::{
 use crate::store::Store;
 use client::Clients;
 use mounts::{Away, Table};
-use record::{Record, Records, Target};
+use record::{Pod, Record, Records, Target};
 use touch::{Looks, Seen, Turn, Turns, within};
 
 /// How long a call works before it is answered that it is late; less than kubelet waits, two minutes.
@@ -206,7 +207,8 @@ impl Service for Node {
         let staging = request::path("staging_target_path", &request.staging_target_path)?;
         let readonly = request.readonly || access.only_reads();
         let how = Target { readonly, mode: access.mode.into() };
-        let ask = publish::Ask { handle: handle.to_owned(), staging, target, how };
+        let pod = Pod::of_context(&request.volume_context);
+        let ask = publish::Ask { handle: handle.to_owned(), staging, target, how, pod };
         let work = |node: Self, turn| async move {
             publish::publish(&node, &turn, ask).await.map(|()| NodePublishVolumeResponse {})
         };

@@ -139,7 +139,14 @@ pub fn bind(from: &Path, to: &Path) -> io::Result<()> {
 /// # Errors
 /// What mount(2) says.
 pub fn make_readonly(mounted: &Mounted) -> io::Result<()> {
+    let kept = flags(&mounted.options);
+    Ok(rustix::mount::mount_remount(&mounted.at, kept | MountFlags::BIND | MountFlags::RDONLY, "")?)
+}
+
+/// The options of a mount, as the table has them, in the words of mount(2).
+pub fn flags(options: &[String]) -> MountFlags {
     let flag = |option: &String| match option.as_str() {
+        "ro" => MountFlags::RDONLY,
         "nosuid" => MountFlags::NOSUID,
         "nodev" => MountFlags::NODEV,
         "noexec" => MountFlags::NOEXEC,
@@ -148,8 +155,7 @@ pub fn make_readonly(mounted: &Mounted) -> io::Result<()> {
         "relatime" => MountFlags::RELATIME,
         _ => MountFlags::empty(),
     };
-    let kept = mounted.options.iter().map(flag).fold(MountFlags::empty(), MountFlags::union);
-    Ok(rustix::mount::mount_remount(&mounted.at, kept | MountFlags::BIND | MountFlags::RDONLY, "")?)
+    options.iter().map(flag).fold(MountFlags::empty(), MountFlags::union)
 }
 
 /// How a mount is taken away.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tonic::Status;
 
 use super::mounts::{self, Away, Mounted, Table};
-use super::record::{Record, Target};
+use super::record::{Pod, Record, Target};
 use super::stage::unwell;
 use super::touch::{Seen, Turn, within};
 use super::{Node, at};
@@ -22,6 +22,8 @@ pub struct Ask {
     pub target: PathBuf,
     /// How.
     pub how: Target,
+    /// For whom, if that is told.
+    pub pod: Option<Pod>,
 }
 
 /// Publishes a staged volume.
@@ -46,7 +48,9 @@ pub async fn publish(node: &Node, turn: &Turn, ask: Ask) -> Result<(), Status> {
     let target = made.await.map_err(|error| error.status(at(&ask.target)))?;
     let plan = plan(&table, staged, &record, &target, ask.how)?;
     // It is written down first: what is found mounted later was meant so.
-    if record.targets.insert(target.clone(), ask.how) != Some(ask.how) {
+    let before = ask.pod.map(|pod| (record.pods.insert(target.clone(), pod.clone()), pod));
+    let is_known = before.is_none_or(|(before, pod)| before == Some(pod));
+    if record.targets.insert(target.clone(), ask.how) != Some(ask.how) || !is_known {
         node.write(turn, record).await?;
     }
     let what = format!("publish volume {} at {}", ask.handle, target.display());
@@ -57,7 +61,7 @@ pub async fn publish(node: &Node, turn: &Turn, ask: Ask) -> Result<(), Status> {
 
 /// What is to be done at a target.
 #[derive(Debug, PartialEq, Eq)]
-struct Plan {
+pub(super) struct Plan {
     /// How many mounts are taken away from there, from the topmost on.
     surplus: usize,
     /// Whether the volume is to be bound then.
@@ -65,7 +69,7 @@ struct Plan {
 }
 
 /// Holds a request against what is mounted and recorded.
-fn plan(
+pub(super) fn plan(
     table: &Table,
     staged: &Mounted,
     record: &Record,
@@ -99,7 +103,7 @@ fn plan(
 }
 
 /// Makes the target what it is to be. It may be called again wherever it was cut off.
-fn carry_out(staging: &Path, target: &Path, plan: &Plan, readonly: bool) -> io::Result<()> {
+pub(super) fn carry_out(staging: &Path, target: &Path, plan: &Plan, readonly: bool) -> io::Result<()> {
     for _ in 0..plan.surplus {
         mounts::unmount(target, Away::AtOnce)?;
     }
@@ -143,6 +147,7 @@ impl Node {
         let records = self.records.clone();
         let forgotten = within(turn, move || {
             for mut record in records.all()? {
+                record.pods.remove(&target);
                 if record.targets.remove(&target).is_some() {
                     records.write(&record)?;
                 }
@@ -177,6 +182,7 @@ mod tests {
             servers: vec!["a".into()],
             options: Vec::new(),
             targets: recorded.iter().map(|(path, how)| ((*path).into(), *how)).collect::<BTreeMap<_, _>>(),
+            pods: BTreeMap::new(),
         };
         plan(&table, staged, &record, Path::new("/t"), how).map_err(|status| status.code())
     }

@@ -2,7 +2,7 @@
 //! the truth about what is mounted; a record says what it was meant to be, so that it can be told from
 //! other requests, and made again when its client has died.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -27,6 +27,28 @@ pub struct Record {
     /// Where it is published, or about to be: the mount table says which.
     #[serde(default)]
     pub targets: BTreeMap<PathBuf, Target>,
+    /// The pods of targets, as far as the orchestrator has told who they are.
+    #[serde(default)]
+    pub pods: BTreeMap<PathBuf, Pod>,
+}
+
+/// A pod of Kubernetes, which tells who it is if the CSIDriver object has podInfoOnMount.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pod {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+impl Pod {
+    /// The pod that the context of a request tells of, when it does.
+    pub fn of_context(context: &HashMap<String, String>) -> Option<Self> {
+        let part = |name: &str| context.get(&format!("csi.storage.k8s.io/pod.{name}")).cloned();
+        Some(Self { namespace: part("namespace")?, name: part("name")?, uid: part("uid")? })
+    }
 }
 
 /// How a volume is published at one path.
@@ -140,6 +162,10 @@ mod tests {
             servers: vec!["10.0.0.1".into()],
             options: vec!["acl".into()],
             targets: BTreeMap::from([("/pods/a/mount".into(), Target { readonly: true, mode: 5 })]),
+            pods: BTreeMap::from([(
+                "/pods/a/mount".into(),
+                Pod { namespace: "n".into(), name: "a".into(), uid: "u".into() },
+            )]),
         }
     }
 
@@ -171,5 +197,21 @@ mod tests {
         assert_eq!(records.all().unwrap(), [record("/staging/1")]);
         records.staged_at(Path::new("/staging/2")).unwrap_err();
         assert_eq!(records.staged_at(Path::new("/staging/3")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_record_of_before_and_a_pod_that_tells_who_it_is() {
+        let before = br#"{"handle": "h", "staging": "/s", "volume": "v", "servers": [], "options": []}"#;
+        let before: Record = serde_json::from_slice(before).unwrap();
+        assert!(before.targets.is_empty() && before.pods.is_empty());
+        let context = |keys: &[&str]| -> HashMap<String, String> {
+            keys.iter().map(|key| (format!("csi.storage.k8s.io/pod.{key}"), (*key).to_owned())).collect()
+        };
+        let told = Pod::of_context(&context(&["name", "namespace", "uid"])).unwrap();
+        assert_eq!(
+            (told.name.as_str(), told.namespace.as_str(), told.uid.as_str()),
+            ("name", "namespace", "uid")
+        );
+        assert_eq!(Pod::of_context(&context(&["name", "uid"])), None);
     }
 }

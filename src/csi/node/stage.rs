@@ -1,7 +1,7 @@
 //! Staging: one client a volume, mounted where the orchestrator says. A call may meet whatever an
 //! earlier one, which was cut off anywhere, has left: it looks, and does what is missing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use tonic::Status;
@@ -138,13 +138,16 @@ async fn mount(node: &Node, turn: &Turn, ask: &Ask, path: &Path, found: Source) 
 
 /// Records what is staged.
 async fn keep(node: &Node, turn: &Turn, ask: &Ask, path: &Path, found: Source) -> Result<(), Status> {
+    let before = node.known(turn, path).await?.1;
+    let (targets, pods) = before.map_or_else(Default::default, |before| (before.targets, before.pods));
     let record = Record {
         handle: ask.handle.clone(),
         staging: path.to_owned(),
         volume: found.volume,
         servers: found.servers,
         options: ask.options.clone(),
-        targets: node.known(turn, path).await?.1.map_or_else(BTreeMap::new, |record| record.targets),
+        targets,
+        pods,
     };
     node.write(turn, record).await
 }
@@ -167,6 +170,23 @@ pub async fn unstage(node: &Node, turn: &Turn, handle: &str, staging: PathBuf) -
 }
 
 impl Node {
+    /// Mounts what is recorded anew, in place of what its dead client has left.
+    ///
+    /// # Errors
+    /// When no server can be reached: then what is there stays; or when its client does not start.
+    pub(super) async fn mount_again(&self, turn: &Turn, record: &Record) -> Result<(), Status> {
+        let context = [("volume", record.volume.clone()), ("servers", record.servers.join(","))];
+        let ask = Ask {
+            handle: record.handle.clone(),
+            staging: record.staging.clone(),
+            options: record.options.clone(),
+            context: context.map(|(key, value)| (key.to_owned(), value)).into(),
+        };
+        let found = self.find(&ask).await?;
+        self.clear(turn, &record.staging, Away::AtOnce).await?;
+        mount(self, turn, &ask, &record.staging, found).await
+    }
+
     /// Where the volume of a request is, with the servers first that answer.
     async fn find(&self, ask: &Ask) -> Result<Source, Status> {
         let found = source::find(self.store.as_ref(), &ask.handle, &ask.context).await?;
@@ -182,6 +202,8 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn ask(handle: &str, options: &[&str]) -> Ask {
@@ -197,6 +219,7 @@ mod tests {
             servers: vec!["a".into()],
             options: vec!["acl".into()],
             targets: BTreeMap::new(),
+            pods: BTreeMap::new(),
         }
     }
 

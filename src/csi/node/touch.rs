@@ -187,7 +187,7 @@ impl Looks {
         }
         let (looks, at) = (self.clone(), path.to_owned());
         let looking = tokio::task::spawn_blocking(move || {
-            let seen = seen(rustix::fs::statvfs(&at));
+            let seen = seen(rustix::fs::statvfs(&at), || rustix::fs::lstat(at.join(CLIENTS_OWN)).map(|_| ()));
             looks.0.lock().remove(&at);
             seen
         });
@@ -196,12 +196,25 @@ impl Looks {
     }
 }
 
-fn seen(looked: rustix::io::Result<StatVfs>) -> Seen {
+/// A directory in every GlusterFS mount that the client itself serves.
+const CLIENTS_OWN: &str = ".meta";
+
+/// What two looks mean. The client says "not connected" too, as long as it reaches no brick; it is alive
+/// then and goes on by itself, with its open files. So what it serves itself is looked at as well.
+fn seen(looked: rustix::io::Result<StatVfs>, own: impl FnOnce() -> rustix::io::Result<()>) -> Seen {
     match looked {
         Ok(said) => Seen::Alive(said.into()),
-        Err(Errno::NOTCONN | Errno::CONNABORTED) => Seen::Dead,
+        Err(error @ (Errno::NOTCONN | Errno::CONNABORTED)) => match own() {
+            Err(Errno::NOTCONN | Errno::CONNABORTED) => Seen::Dead,
+            _ => Seen::Refuses(format!("{error}: none of the volume's bricks can be reached")),
+        },
         Err(error) => Seen::Refuses(error.to_string()),
     }
+}
+
+/// Whether the client of what is mounted at a path has ended. Blocks, and may hang.
+pub fn is_dead(at: &Path) -> bool {
+    matches!(rustix::fs::lstat(at.join(CLIENTS_OWN)), Err(Errno::NOTCONN | Errno::CONNABORTED))
 }
 
 #[cfg(test)]
@@ -255,7 +268,10 @@ mod tests {
         assert!(one.wrong().is_none() && two.wrong().is_none());
         assert!(looks.0.lock().is_empty());
         assert!(matches!(looks.at(&folder.path().join("x")).await, Seen::Refuses(_)));
-        assert!(seen(Err(Errno::NOTCONN)).wrong().unwrap().contains("has ended"));
-        assert!(seen(Err(Errno::IO)).wrong().unwrap().contains("nput/output error"));
+        let gone = || Err(Errno::NOTCONN);
+        assert!(seen(Err(Errno::NOTCONN), gone).wrong().unwrap().contains("has ended"));
+        assert!(seen(Err(Errno::IO), gone).wrong().unwrap().contains("nput/output error"));
+        let bricks_away = seen(Err(Errno::NOTCONN), || Ok(()));
+        assert!(matches!(&bricks_away, Seen::Refuses(why) if why.contains("bricks")), "{bricks_away:?}");
     }
 }

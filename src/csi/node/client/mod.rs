@@ -1,13 +1,20 @@
 //! The client process of a volume: one a volume and node, mounted at the staging path. It is GlusterFS's
 //! own, started by its program `mount.glusterfs`.
 
+pub mod cgroup;
 pub mod child;
+pub mod home;
+pub mod launch;
+pub mod outside;
 pub mod words;
 
-use std::ffi::OsStr;
-use std::io;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+use std::{io, iter};
+
+use outside::Outside;
 
 /// The program, as PATH finds it.
 const PROGRAM: &str = "mount.glusterfs";
@@ -47,6 +54,12 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// What went wrong, without the name of a program before it.
+    pub fn text(&self) -> &str {
+        let (Self::Refused(text) | Self::NotStarted(text) | Self::Failed(text) | Self::Late(text)) = self;
+        text
+    }
+
     /// The client's log cannot be written.
     pub fn log(log: &Path, error: &io::Error) -> Self {
         Self::NotStarted(format!("the client's log {}: {error}", log.display()))
@@ -56,20 +69,34 @@ impl ClientError {
 /// How client processes are started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Way {
+    /// Outside of the plugin's container: in a systemd scope where the node's systemd makes one, else in a cgroup of their own.
+    Auto,
+    /// In a transient scope of the node's systemd.
+    Systemd,
+    /// In a cgroup of their own.
+    Cgroup,
     /// As plain children: for orchestrators that do not put the plugin into a container.
     Plugin,
 }
 
-/// Starts client processes.
+/// Starts client processes. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Clients {
-    way: Way,
+    outside: Option<Arc<Outside>>,
 }
 
 impl Clients {
-    /// Clients that are started in this way.
-    pub fn new(way: Way) -> Self {
-        Self { way }
+    /// Clients that are started in this way. The state directory keeps what they need besides; the
+    /// kubelet's directory is where pods have their mounts.
+    ///
+    /// # Errors
+    /// When clients cannot be started in this way here.
+    pub async fn prepare(way: Way, state: &Path, kubelet: &Path) -> Result<Self, ClientError> {
+        let outside = match way {
+            Way::Plugin => None,
+            way => Some(Arc::new(Outside::prepare(way, state, kubelet).await?)),
+        };
+        Ok(Self { outside })
     }
 
     /// Starts a client, and waits until the volume is mounted.
@@ -78,8 +105,14 @@ impl Clients {
     /// When it is not. After [`ClientError::Late`] it may be all the same.
     pub async fn mount(&self, mount: &Mount) -> Result<(), ClientError> {
         let words = words::words(mount).map_err(ClientError::Refused)?;
-        match self.way {
-            Way::Plugin => child::run(OsStr::new(PROGRAM), &words, &mount.log, MOUNTING).await,
-        }
+        let Some(outside) = &self.outside else {
+            return child::run(OsStr::new(PROGRAM), &words, &mount.log, MOUNTING).await;
+        };
+        let (outside, about) = (outside.clone(), mount.clone());
+        let launch = tokio::task::spawn_blocking(move || outside.launch(&about));
+        let launch = launch.await.map_err(|error| ClientError::NotStarted(error.to_string()))??;
+        let all: Vec<OsString> = iter::once(PROGRAM.into()).chain(words).collect();
+        let (program, words) = launch::words(&launch, &all);
+        child::run(&program, &words, &mount.log, MOUNTING).await
     }
 }

@@ -1,0 +1,384 @@
+//! FUSE clients on a node: they outlive the plugin, are replaced when they die, and are started although
+//! servers are down. The plugin runs in cgroups of its own and is ended as kubelet ends a container: whatever is in
+//! one of them is killed.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bricklayer::csi::node::mounts::Table;
+use bricklayer::csi::proto::csi::volume_capability::access_mode::Mode;
+
+use crate::caller::{Caller, Volume, capability};
+use crate::fixture::{Lab, Server, run, wait_for};
+use crate::rest::Served;
+
+/// The uid of the pod that has the volume.
+const POD: &str = "421e7843-fb53-4a18-9c2d-cf34729d4ae8";
+
+/// A kubelet's directory, and the plugin that serves it.
+struct Machine<'a> {
+    lab: &'a Lab,
+    kubelet: PathBuf,
+    cgroup: Cgroup,
+    plugin: Option<Server>,
+    caller: Caller,
+}
+
+impl<'a> Machine<'a> {
+    fn start(lab: &'a Lab) -> Self {
+        let kubelet = lab.file("mnt/kubelet");
+        std::fs::create_dir_all(&kubelet).unwrap();
+        // As in a container with Bidirectional propagation: others see what is mounted here.
+        run(Command::new("mount").arg("--bind").args([&kubelet, &kubelet]));
+        run(Command::new("mount").arg("--make-rshared").arg(&kubelet));
+        let caller = Caller::new(&kubelet.join("plugins/gluster.bricklayer.dev/csi.sock"));
+        let cgroup = Cgroup::new(&format!("bricklayer-test-{}", std::process::id()));
+        let mut machine = Self { lab, kubelet, cgroup, plugin: None, caller };
+        machine.start_plugin();
+        machine
+    }
+
+    fn start_plugin(&mut self) {
+        let kubelet = self.kubelet.to_str().unwrap();
+        let words =
+            ["node", "--node-id", "a", "--kubelet-dir", kubelet, "--clients", "cgroup", "--no-registration"];
+        let mut plugin = Server::start(Some(&self.lab.namespace), &words, &[], &self.lab.file("node.log"));
+        self.cgroup.take(plugin.pid());
+        plugin.wait_for_output("serves CSI on", 30);
+        self.plugin = Some(plugin);
+    }
+
+    /// Ends the plugin's container, and starts it anew.
+    fn lose_plugin(&mut self) {
+        self.cgroup.kill();
+        let (_, output) = self.plugin.take().unwrap().ended(10);
+        assert!(!output.contains("panicked"), "{output}");
+        self.start_plugin();
+    }
+
+    fn volume(&self, name: &str, servers: &[String]) -> Volume {
+        let context = [("volume", name.to_owned()), ("servers", servers.join(","))];
+        Volume {
+            handle: format!("pvc-{name}"),
+            staging: self.kubelet.join("plugins/kubernetes.io/csi").join(name).join("globalmount"),
+            context: HashMap::from(context.map(|(key, value)| (key.to_owned(), value))),
+            capability: capability(Mode::MultiNodeMultiWriter, &[]),
+        }
+    }
+
+    /// Where the pod has its volume.
+    fn target(&self) -> PathBuf {
+        let folder = self.kubelet.join("pods").join(POD).join("volumes/kubernetes.io~csi/pv");
+        std::fs::create_dir_all(&folder).unwrap();
+        folder.join("mount")
+    }
+
+    fn servers(&self) -> Vec<String> {
+        (1..=self.lab.nodes).map(|node| self.lab.host(node)).collect()
+    }
+
+    /// Ends the plugin and checks that nothing is left.
+    fn end(mut self, volume: &Volume) {
+        self.plugin.take().unwrap().stop();
+        let table = Table::read().unwrap();
+        let left: Vec<_> = table.all().iter().filter(|one| one.at.starts_with(&self.kubelet)).collect();
+        assert_eq!(left.len(), 1, "only the directory itself stays mounted: {left:?}");
+        wait_for("the client's end", 10, || clients(&volume.staging).is_empty().then_some(()));
+        run(Command::new("umount").arg(&self.kubelet));
+        self.cgroup.remove();
+    }
+}
+
+impl Drop for Machine<'_> {
+    fn drop(&mut self) {
+        // After a failure: whatever is mounted goes, dead or not, and clients end with their mounts.
+        while mounts_below(&self.kubelet) > 0 {
+            let table = Table::read().unwrap();
+            let Some(last) = table.all().iter().rfind(|one| one.at.starts_with(&self.kubelet)) else {
+                return;
+            };
+            if !Command::new("umount")
+                .arg("--lazy")
+                .arg(&last.at)
+                .status()
+                .is_ok_and(|status| status.success())
+            {
+                eprintln!("{} stays mounted", last.at.display());
+                return;
+            }
+        }
+    }
+}
+
+fn mounts_below(folder: &Path) -> usize {
+    Table::read().unwrap().all().iter().filter(|one| one.at.starts_with(folder)).count()
+}
+
+/// The processes of GlusterFS that are mounted at a path.
+fn clients(at: &Path) -> BTreeSet<u32> {
+    let is_client = |pid: &u32| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = words.split(|byte| *byte == 0);
+        words.next().is_some_and(|program| program.ends_with(b"glusterfs"))
+            && words.any(|word| word == at.as_os_str().as_encoded_bytes())
+    };
+    let names = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter_map(|name| name.to_str()?.parse().ok()).filter(is_client).collect()
+}
+
+/// A cgroup in every hierarchy, as a container has.
+struct Cgroup(Vec<PathBuf>);
+
+impl Cgroup {
+    fn new(name: &str) -> Self {
+        let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+        let lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let roots = lines
+            .filter(|fields| matches!(fields[2], "cgroup" | "cgroup2"))
+            .map(|fields| PathBuf::from(fields[1]));
+        let made = roots.map(|root| {
+            let folder = root.join(name);
+            std::fs::create_dir_all(&folder).unwrap();
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                // Only in a hierarchy of the first version, where nothing is inherited.
+                if let (Ok(all), true) = (std::fs::read(root.join(file)), folder.join(file).exists()) {
+                    std::fs::write(folder.join(file), all).unwrap();
+                }
+            }
+            folder
+        });
+        Self(made.collect())
+    }
+
+    fn take(&self, pid: u32) {
+        for folder in &self.0 {
+            std::fs::write(folder.join("cgroup.procs"), pid.to_string()).unwrap();
+        }
+    }
+
+    /// Kills whatever is in any of them, until nothing is.
+    fn kill(&self) {
+        wait_for("an empty cgroup", 10, || {
+            let texts =
+                self.0.iter().map(|folder| std::fs::read_to_string(folder.join("cgroup.procs")).unwrap());
+            let pids: BTreeSet<String> =
+                texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+            for pid in &pids {
+                // It may have ended by itself.
+                let _ = Command::new("kill").args(["-9", pid]).stderr(Stdio::null()).status();
+            }
+            pids.is_empty().then_some(())
+        });
+    }
+
+    fn remove(&self) {
+        for folder in &self.0 {
+            wait_for("the cgroup's end", 10, || std::fs::remove_dir(folder).ok());
+        }
+    }
+}
+
+/// Writes a line to a file ten times a second, until it is told to stop.
+struct Writer {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<(usize, Vec<String>)>,
+}
+
+impl Writer {
+    fn start(file: PathBuf) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            use std::io::Write;
+            let (mut lines, mut errors) = (0, Vec::new());
+            let mut open = std::fs::OpenOptions::new().create(true).append(true).open(&file).unwrap();
+            while !stopped.load(Ordering::Relaxed) {
+                lines += 1;
+                if let Err(error) = writeln!(open, "{lines}").and_then(|()| open.sync_data()) {
+                    errors.push(format!("{lines}: {error}"));
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            (lines, errors)
+        });
+        Self { stop, thread }
+    }
+
+    /// How many lines it has written, and what went wrong.
+    fn end(self) -> (usize, Vec<String>) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+/// A process with a copy of the mounts, in the pod's cgroup: what a running container is to a volume.
+struct Container {
+    process: Child,
+    cgroup: Cgroup,
+}
+
+impl Container {
+    fn start() -> Self {
+        let mut start = Command::new("unshare");
+        start.args(["--mount", "--propagation", "private", "--", "sleep", "600"]);
+        let process = start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let cgroup = Cgroup::new(&format!("bricklayer-test-pod{POD}"));
+        cgroup.take(process.id());
+        let own = PathBuf::from(format!("/proc/{}/ns/mnt", process.id()));
+        let ours = std::fs::read_link("/proc/self/ns/mnt").unwrap();
+        wait_for("the container's mounts", 10, || (std::fs::read_link(&own).ok()? != ours).then_some(()));
+        Self { process, cgroup }
+    }
+
+    fn inside(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.process.id().to_string(), "--mount", "--"]).args(words);
+        command
+    }
+
+    fn mounts(&self) -> usize {
+        std::fs::read_to_string(format!("/proc/{}/mountinfo", self.process.id())).unwrap().lines().count()
+    }
+
+    fn end(self) {
+        self.cgroup.kill();
+        let Self { mut process, cgroup } = self;
+        process.wait().unwrap();
+        cgroup.remove();
+    }
+}
+
+fn mounts() -> usize {
+    Table::read().unwrap().all().len()
+}
+
+/// The plugin is killed three times under a writer.
+pub fn outlive_the_plugin(lab: &Lab) {
+    let served = Served::start(lab);
+    let (id, name) = served.create(&["--replica", "3"]);
+    let mut machine = Machine::start(lab);
+    let (volume, target) = (machine.volume(&name, &machine.servers()), machine.target());
+    volume.stage(&machine.caller).unwrap();
+    volume.publish(&machine.caller, &target, false).unwrap();
+    let (before, count) = (clients(&volume.staging), mounts());
+    assert_eq!(before.len(), 1);
+    let writer = Writer::start(target.join("log"));
+    for round in 1..=3 {
+        machine.lose_plugin();
+        volume.publish(&machine.caller, &target, false).unwrap();
+        let here = std::fs::read_to_string(target.join("log")).unwrap().lines().count();
+        wait_for(&format!("ten more lines after loss {round}"), 30, || {
+            (std::fs::read_to_string(target.join("log")).ok()?.lines().count() >= here + 10).then_some(())
+        });
+    }
+    let (lines, errors) = writer.end();
+    assert!(errors.is_empty(), "{errors:?}");
+    assert_eq!(std::fs::read_to_string(target.join("log")).unwrap().lines().count(), lines);
+    assert_eq!((clients(&volume.staging), mounts()), (before, count));
+    volume.unpublish(&machine.caller, &target).unwrap();
+    volume.unstage(&machine.caller).unwrap();
+    machine.end(&volume);
+    served.run(&["volume", "delete", &id]);
+    served.audit();
+}
+
+/// The client is killed: everybody reads again, also a running container. One that only lost its bricks is left alone.
+pub fn are_replaced(lab: &Lab) {
+    let served = Served::start(lab);
+    let (id, name) = served.create(&["--replica", "3"]);
+    let machine = Machine::start(lab);
+    let (volume, target) = (machine.volume(&name, &machine.servers()), machine.target());
+    volume.stage(&machine.caller).unwrap();
+    volume.publish(&machine.caller, &target, false).unwrap();
+    std::fs::create_dir(target.join("sub")).unwrap();
+    std::fs::write(target.join("sub/data"), "kept").unwrap();
+    let container = Container::start();
+    // As a subPath that is only read.
+    run(&mut container.inside(&["mount", "--bind", target.join("sub").to_str().unwrap(), "/mnt"]));
+    run(&mut container.inside(&["mount", "-o", "remount,bind,ro", "/mnt"]));
+    let (first, count, inside) = (clients(&volume.staging), mounts(), container.mounts());
+    for round in 1..=3 {
+        let killed = clients(&volume.staging);
+        assert_eq!(killed.len(), 1);
+        for pid in &killed {
+            run(Command::new("kill").args(["-9", &pid.to_string()]));
+        }
+        let begun = Instant::now();
+        let file = target.join("sub/data");
+        wait_for("the file at the published path", 10, || {
+            (std::fs::read_to_string(&file).ok()? == "kept").then_some(())
+        });
+        let published = begun.elapsed();
+        for path in [file.to_str().unwrap(), "/mnt/data"] {
+            wait_for(&format!("{path} in the container"), 10, || {
+                let read = container.inside(&["cat", path]).output().unwrap();
+                (read.stdout == b"kept").then_some(())
+            });
+        }
+        println!(
+            "  client killed: readable after {published:?}, in the container after {:?}",
+            begun.elapsed()
+        );
+        wait_for("the mount tables as long as before", 10, || {
+            ((mounts(), container.mounts()) == (count, inside)).then_some(())
+        });
+        assert!(
+            !container.inside(&["touch", "/mnt/new"]).output().unwrap().status.success(),
+            "it was read-only"
+        );
+        std::fs::write(target.join("round"), round.to_string()).unwrap();
+        run(&mut container.inside(&["touch", target.join("new").to_str().unwrap()]));
+        assert_eq!(volume.health(&machine.caller), [""; 0]);
+    }
+    let second = clients(&volume.staging);
+    assert!(second.is_disjoint(&first));
+    // Its bricks go and come back. That is no death: it waits for them.
+    lab.on(1, &format!("gluster --mode=script volume stop {name} force"));
+    wait_for("a client without bricks", 60, || std::fs::read_dir(&target).is_err().then_some(()));
+    wait_for("a look that says so", 30, || {
+        machine.plugin.as_ref().unwrap().output().contains("bricks can be reached").then_some(())
+    });
+    assert_eq!(volume.health(&machine.caller), ["ClientRefuses"]);
+    lab.on(1, &format!("gluster --mode=script volume start {name}"));
+    wait_for("the bricks", 60, || {
+        (std::fs::read_to_string(target.join("sub/data")).ok()? == "kept").then_some(())
+    });
+    assert_eq!((clients(&volume.staging), mounts()), (second, count));
+    container.end();
+    volume.unpublish(&machine.caller, &target).unwrap();
+    volume.unstage(&machine.caller).unwrap();
+    machine.end(&volume);
+    served.run(&["volume", "delete", &id]);
+    served.audit();
+}
+
+/// The first server of the list is down, then all that are named.
+pub fn start_with_servers_down(lab: &Lab) {
+    let served = Served::start(lab);
+    let (id, name) = served.create(&["--replica", "3"]);
+    let machine = Machine::start(lab);
+    let volume = machine.volume(&name, &machine.servers());
+    lab.kill_node(1);
+    let begun = Instant::now();
+    volume.stage(&machine.caller).unwrap();
+    println!("  the first server is down: staged after {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    std::fs::read_dir(&volume.staging).unwrap();
+    volume.unstage(&machine.caller).unwrap();
+    let nobody = machine.volume(&name, &[lab.host(1), "10.77.0.99".into()]);
+    let begun = Instant::now();
+    let refused = nobody.stage(&machine.caller).unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Unavailable);
+    for server in [lab.host(1), "10.77.0.99".into()] {
+        assert!(refused.message().contains(&format!("{server}:24007: ")), "{refused}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    machine.end(&volume);
+    lab.start_node(1);
+    served.run(&["volume", "delete", &id]);
+    served.audit();
+}
