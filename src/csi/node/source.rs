@@ -4,8 +4,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::client::words::{check_server, check_volume};
@@ -16,6 +18,8 @@ use crate::store::Store;
 const ASKING: Duration = Duration::from_secs(5);
 /// How long a server may take to take a connection.
 const DIALLING: Duration = Duration::from_secs(2);
+/// How long the other servers may take once one has answered.
+const MOMENT: Duration = Duration::from_millis(300);
 /// Where glusterd listens.
 const PORT: u16 = 24007;
 /// More servers than any volume names.
@@ -107,19 +111,26 @@ fn checked(source: Source) -> Result<Source, String> {
 }
 
 /// The servers, those first that take a connection now. A client goes through its list one by one, and
-/// waits long for each that is down.
+/// waits long for each that is down. Once one has answered, the others get a moment more and no longer: a
+/// mount should not wait for a server that is down.
 ///
 /// # Errors
 /// UNAVAILABLE when none does; names each and why.
 pub async fn by_reach(servers: &[String]) -> Result<Vec<String>, Status> {
-    let dialled = join_all(servers.iter().map(|server| async move {
-        match tokio::time::timeout(DIALLING, TcpStream::connect((server.as_str(), PORT))).await {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!("no answer within {DIALLING:?}")),
+    let dial = |at: usize| async move {
+        let connected = TcpStream::connect((servers[at].as_str(), PORT)).await;
+        (at, connected.err().map(|error| error.to_string()))
+    };
+    let mut dialled: FuturesUnordered<_> = (0..servers.len()).map(dial).collect();
+    let mut failures = vec![Some(format!("no answer within {DIALLING:?}")); servers.len()];
+    let mut until = Instant::now() + DIALLING;
+    while let Ok(Some((at, failure))) = tokio::time::timeout_at(until, dialled.next()).await {
+        if failure.is_none() {
+            until = until.min(Instant::now() + MOMENT);
         }
-    }));
-    ordered(servers, &dialled.await)
+        failures[at] = failure;
+    }
+    ordered(servers, &failures)
 }
 
 /// The servers that had no failure, in their order, then the others.
