@@ -15,15 +15,7 @@ use super::*;
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]
-    command: Line,
-}
-
-/// The commands as the binary has them: it makes `node` itself.
-#[derive(Subcommand)]
-enum Line {
-    Node(Noun<NodeCommand>),
-    #[command(flatten)]
-    Other(ClientCommand),
+    command: ClientCommand,
 }
 
 const CLUSTER: &str = "c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0";
@@ -84,11 +76,7 @@ impl Fake {
 fn run_words(words: &[&str]) -> (u8, String, String) {
     let cli = Cli::try_parse_from([&["bricklayer"], words].concat()).unwrap();
     let (mut out, mut err) = (vec![], vec![]);
-    let command = match cli.command {
-        Line::Node(noun) => ClientCommand::Node(noun),
-        Line::Other(command) => command,
-    };
-    let code = run_to(&command, &mut out, &mut err, false);
+    let code = run_to(&cli.command, &mut out, &mut err, false);
     (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
 }
 

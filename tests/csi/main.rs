@@ -7,6 +7,7 @@
 #[path = "../fixture/mod.rs"]
 mod fixture;
 
+mod api;
 mod broken;
 mod caller;
 mod life;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         ("who we are and what we can", sockets::identity),
         ("registration as kubelet does it", sockets::registration),
         ("sockets of before, and the end", sockets::come_and_go),
+        ("the API is asked first", api::asked_first),
         ("csi-sanity passes", sanity::passes),
     ];
     fixture::scenarios(&world, scenarios)
@@ -126,6 +128,9 @@ impl Machine {
         let kubelet = folder.join("kubelet");
         let words =
             ["node", "--kubelet-dir", kubelet.to_str().unwrap(), "--clients", "plugin", "--look-every", look];
+        let config = folder.join("kubeconfig");
+        let of_cluster = ["--kubeconfig", config.to_str().unwrap()];
+        let words = [&words[..], if config.is_file() { &of_cluster } else { &[] }].concat();
         let mut server = Server::start(None, &words, &env, &folder.join("node.log"));
         server.wait_for_output("serves CSI on", 30);
         server
