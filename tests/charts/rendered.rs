@@ -141,7 +141,7 @@ pub fn privileges(world: &World) {
     assert_eq!(
         find("ClusterRole")["rules"],
         json!([{"apiGroups": ["bricklayer.dev"], "resources": ["glustervolumes"], "verbs": ["get"]},
-            {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]}])
+            {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]}])
     );
     let account = &find("ServiceAccount")["metadata"];
     let subjects = &find("ClusterRoleBinding")["subjects"];
