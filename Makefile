@@ -11,7 +11,7 @@ NODES ?= 0
 # Programs that --all-targets leaves out, since `cargo test` does not run them.
 BY_NAME := --test kubernetes --test charts --test csi --test real --test cluster
 
-.PHONY: help build run test test-long test-real check advisories generate images bench bench-kubernetes lab-up lab-down \
+.PHONY: help build run test test-long test-real check advisories generate images bench bench-real bench-kubernetes lab-up lab-down \
   cluster-up cluster-down
 
 help: ## Explain the commands (the default)
@@ -73,6 +73,9 @@ images: build ## Write container images to target/images, without docker (all bu
 
 bench: ## Measure, and write docs/benchmarks.md and target/bench/
 	tests/bench/run
+
+bench-real: ## Measure volumes on real nodes, and pods that mount them (root)
+	tests/bench/run real pods
 
 bench-kubernetes: ## Measure claims on a control plane, beside the real external-provisioner
 	tests/bench/run kubernetes

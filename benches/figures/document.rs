@@ -25,7 +25,7 @@ const ORIGINAL_SIZE: [(usize, f64, f64); 3] = [(0, 31.0, 0.06), (1000, 45.0, 0.3
 /// Writes the document. Figures that were never measured are named as such.
 pub fn write() {
     figure::take_over();
-    let text = [HEAD, &rates(), &sizes(), &real(), &claims(), &how()].join("\n");
+    let text = [HEAD, &rates(), &sizes(), &real(), &pods(), &claims(), &how()].join("\n");
     let docs = tree().join("docs");
     std::fs::create_dir_all(&docs).unwrap();
     std::fs::write(docs.join("benchmarks.md"), text).unwrap();
@@ -132,6 +132,36 @@ open already, and by a script with the plain commands, which looks at nothing fi
     text
 }
 
+fn pods() -> String {
+    let mut text = String::from(
+        "## Pods\n
+On a whole cluster of this machine (kubelet, containerd) with three virtual storage nodes, replica 3, 1 GiB: from the
+claim to a pod that is Ready; what kubelet's calls to the driver took of that (its own figures: the mean); and
+`mount -t glusterfs` by hand in the plugin's container. Memory is that of the plugin, and of the one client of a volume.
+
+| | | p50 | p99 | n | load | others |
+|---|---|---|---|---|---|---|
+",
+    );
+    for (name, shown) in [
+        ("claim_to_running", "from a claim to a pod that runs"),
+        ("stage", "NodeStageVolume"),
+        ("publish", "NodePublishVolume"),
+        ("plain_mount", "a mount by hand"),
+        ("plugin_memory", "memory of the plugin"),
+        ("client_memory", "memory of a client"),
+    ] {
+        let row = Figure::read(name).map_or("not measured | | | | | ".to_owned(), |f| {
+            format!(
+                "**{} {}** | {} | {} | {} | {} | {}",
+                f.value, f.unit, f.p50, f.p99, f.n, f.load, f.others
+            )
+        });
+        writeln!(text, "| {shown} | {row} |").unwrap();
+    }
+    text
+}
+
 fn claims() -> String {
     let mut text = String::from(
         "## Claims on a real control plane\n
@@ -187,7 +217,7 @@ fn how() -> String {
     format!(
         "## How to run\n
 `make bench` measures all of it, and needs root for the real nodes; `tests/bench/run simulated` needs none;
-`make bench-kubernetes` measures the claims. The program
+`make bench-kubernetes` measures the claims, `make bench-real` what needs real nodes. The program
 is `benches/figures/main.rs`; it starts the release binary and asks it over loopback. Each figure is kept in
 `target/bench`, one file of JSON each, and in `benches/kept`: what was not measured this time stays as it was. `VOLUMES=0,1000` and `ROUNDS=1` make it shorter.
 

@@ -3,6 +3,7 @@
 //!
 //! - `simulated`: creates, memory and cold start with simulated nodes
 //! - `real`: a volume on real nodes, by us and by hand (needs root)
+//! - `pods`: from a claim to a pod that runs, on a whole cluster with real nodes (needs root)
 //! - `kubernetes`: claims on a real control plane, beside the real external-provisioner
 //! - `document`: takes the figures of `target/bench` over into `benches/kept`, and writes the document from there
 
@@ -11,11 +12,22 @@
 #[path = "../../tests/fixture/mod.rs"]
 mod fixture;
 
+#[path = "../../tests/cluster/install.rs"]
+#[allow(dead_code, reason = "of the scenarios only the way to a cluster is used")]
+mod install;
+#[path = "../../tests/cluster/node.rs"]
+#[allow(dead_code, reason = "of the scenarios only the way to a cluster is used")]
+mod node;
+#[path = "../../tests/cluster/world.rs"]
+#[allow(dead_code, reason = "of the scenarios only the way to a cluster is used")]
+mod world;
+
 mod document;
 mod figure;
 mod http;
 mod kubernetes;
 mod machine;
+mod pods;
 mod real;
 mod simulated;
 
@@ -29,6 +41,7 @@ fn main() {
                 match word.as_str() {
                     "simulated" => simulated::measure(),
                     "real" => real::measure(),
+                    "pods" => pods::measure(),
                     "kubernetes" => kubernetes::measure(),
                     "document" => document::write(),
                     other => panic!("nothing is called {other}"),
