@@ -74,7 +74,7 @@ pub struct GlusterVolumeSpec {
     /// Options for `gluster volume set`, each written as `key value`. A value does not begin with two
     /// dashes: the gluster command would take it for an option of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 128), inner(length(max = 4096), regex(pattern = crate::units::OPTION_PATTERN)))]
+    #[schemars(length(max = 128), inner(length(max = 3072), regex(pattern = crate::units::OPTION_PATTERN)))]
     pub options: Vec<String>,
     /// Who may mount it: `nodes` (the nodes of the Kubernetes cluster, kept up to date as they come and
     /// go), addresses, and prefixes of IPv4 such as 10.0.0.0/24; everybody when empty. It becomes the

@@ -112,7 +112,7 @@ pub async fn run(args: NodeArgs) -> anyhow::Result<()> {
     let clients = clients.context("GlusterFS clients cannot be started (see --clients)")?;
     let node = Node::new(identity, api.clone().map(Store::new), clients, &state);
     let node = node.with_context(|| format!("the state directory {} cannot be used", state.display()))?;
-    repair(&node, api, &node_id, args.look_every);
+    repair(&node, api, &node_id, &args);
     let probes = match &args.probes {
         Some(address) => Some(probes::serve(address).await?),
         None => None,
@@ -174,7 +174,7 @@ async fn serve(
 }
 
 /// Looks after the clients of staged volumes from now on, and tells pods by events if there is an API.
-fn repair(node: &Node, api: Option<kube::Client>, node_id: &str, every: u32) {
+fn repair(node: &Node, api: Option<kube::Client>, node_id: &str, args: &NodeArgs) {
     let events = match api {
         Some(client) => {
             let (events, write) = Events::start(client, node_id.chars().take(128).collect());
@@ -183,9 +183,11 @@ fn repair(node: &Node, api: Option<kube::Client>, node_id: &str, every: u32) {
         }
         None => Events::default(),
     };
-    if every > 0 {
-        let every = Duration::from_secs(every.into());
-        tokio::spawn(Repair::new(node.clone(), events).watch(every));
+    if args.look_every > 0 {
+        let every = Duration::from_secs(args.look_every.into());
+        let staged = args.kubelet_dir.join("plugins/kubernetes.io/csi").join(DRIVER);
+        let repair = Repair::new(node.clone(), events);
+        tokio::spawn(async move { repair.watch(every, &staged).await });
     }
 }
 

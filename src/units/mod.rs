@@ -7,7 +7,7 @@ mod size;
 
 pub use id::{Id, ParseIdError};
 pub use names::{
-    NameError, OPTION_PATTERN, brick_path, check_device_path, check_hostname, check_option,
+    MAX_OPTION, NameError, OPTION_PATTERN, brick_path, check_device_path, check_hostname, check_option,
     check_volume_name, device_node, lv_name, mount_point, pool_name, vg_name,
 };
 pub use network::{ALLOWED_PATTERN, Allowed, NODES, Prefix};

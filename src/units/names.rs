@@ -15,7 +15,9 @@ pub enum NameError {
     #[error("{0:?} is not a host name or address")]
     Host(String),
     /// Not a volume option.
-    #[error("{0:?} is not a volume option: write `key value`; a value does not begin with `--`")]
+    #[error(
+        "{0:?} is not a volume option: write `key value`, 3072 bytes at the most; a value does not begin with `--`"
+    )]
     Option(String),
     /// Nothing that says who may mount a volume.
     #[error(
@@ -31,6 +33,11 @@ pub enum NameError {
 /// A volume option as `key value`. A value that begins with two dashes would be an option of the
 /// gluster command itself, such as a path for it to log to.
 pub const OPTION_PATTERN: &str = r"^[A-Za-z0-9][A-Za-z0-9._-]*[ \t]+(-?[^- \t\r\n][^\r\n]*|-)$";
+
+/// The longest volume option that glusterd is given, in bytes. It keeps each in one line, and dies of a line
+/// of 4096 bytes with the lock of its cluster in its hands (seen on GlusterFS 10.3); paths and names come
+/// into some of the lines.
+pub const MAX_OPTION: usize = 3072;
 
 /// Longest GlusterFS volume name we make. glusterd keeps a directory per volume and logs named
 /// after it, and a file name holds 255 bytes.
@@ -82,7 +89,10 @@ pub fn check_option(option: &str) -> Result<(), NameError> {
     let value = value.trim_start_matches([' ', '\t']);
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     let good_key = key.bytes().all(plain) && key.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
-    let good_value = !value.is_empty() && !value.starts_with("--") && !value.contains(['\r', '\n']);
+    let good_value = option.len() <= MAX_OPTION
+        && !value.is_empty()
+        && !value.starts_with("--")
+        && !value.contains(['\r', '\n']);
     if good_key && good_value { Ok(()) } else { Err(refused()) }
 }
 
@@ -143,6 +153,9 @@ mod tests {
         for option in ["--log-file=/x y", "a.b --log-file=/x", "a.b", "a.b ", "", "a\nb c", "a.b c\nd"] {
             assert!(check_option(option).is_err(), "{option:?}");
         }
+        let long = |length: usize| format!("a.b {}", "x".repeat(length - 4));
+        assert_eq!(check_option(&long(MAX_OPTION)), Ok(()));
+        assert!(check_option(&long(MAX_OPTION + 1)).is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::answer::Refused;
 use super::wire::{DeviceAdd, NodeAdd, StateChange, TagsChange, VolumeCreate, VolumeExpand};
 use crate::resources::State;
-use crate::units::{check_device_path, check_hostname, check_volume_name};
+use crate::units::{MAX_OPTION, check_device_path, check_hostname, check_volume_name};
 
 /// The most marks that one request may carry.
 const MAX_TAGS: usize = 32;
@@ -253,6 +253,7 @@ fn is_option(option: &str) -> bool {
     key.starts_with(|c: char| c.is_ascii_alphanumeric())
         && key.bytes().all(good)
         && !value.trim().starts_with("--")
+        && option.len() <= MAX_OPTION
         && !option.contains(char::is_control)
 }
 
@@ -406,6 +407,7 @@ mod tests {
         {
             assert!(!is_option(bad), "{bad}");
         }
+        assert!(!is_option(&format!("a {}", "x".repeat(MAX_OPTION))), "longer than glusterd can keep");
     }
 
     #[test]

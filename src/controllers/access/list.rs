@@ -4,15 +4,14 @@ use std::collections::BTreeSet;
 
 use super::roster::Nodes;
 use crate::resources::GlusterVolume;
-use crate::units::{Allowed, NODES, Prefix};
+use crate::units::{Allowed, MAX_OPTION, NODES, Prefix};
 
 /// The option that says whose connections a volume takes.
 pub const OPTION: &str = "auth.allow";
 /// The value that lets everybody in.
 const EVERYBODY: &str = "*";
-/// How long a value may be, in bytes. glusterd 10.3 takes 3679 and dies of 4099: a line of what it keeps
-/// has to fit 4096 with the option's name, and with the path of a brick.
-const LONGEST: usize = 3072;
+/// How long a value may be, in bytes.
+const LONGEST: usize = MAX_OPTION - OPTION.len() - 1;
 /// To how many bits the addresses of nodes are cut, one after the other, until the list is short enough.
 const WIDTHS: [u8; 3] = [24, 16, 8];
 

@@ -100,7 +100,11 @@ pub async fn make(context: &Context, volume: &GlusterVolume) -> Result<Made, Pas
     if let Some((_, error)) = failed.iter().find(|(_, error)| !error.is_lost()) {
         return Ok(Made::Refused(error.clone()));
     }
-    glusterfs::make_volume(context, &reach, volume, &placement).await
+    let made = glusterfs::make_volume(context, &reach, volume, &placement).await?;
+    if let Made::Ready { .. } = made {
+        write_down(&reach, &bricks).await?;
+    }
+    Ok(made)
 }
 
 /// Makes the bricks of an expansion, then has GlusterFS add them to the volume. Bricks that serve it are
@@ -124,7 +128,25 @@ pub async fn grow(context: &Context, volume: &GlusterVolume) -> Result<Grown, Pa
         }
         return Ok(Grown::Unfit { devices: all_unfit(context, &failed), error: error.clone() });
     }
-    glusterfs::add_bricks(context, &reach, volume, &placement).await
+    let grown = glusterfs::add_bricks(context, &reach, volume, &placement).await?;
+    if let Grown::Done = grown {
+        write_down(&reach, &bricks).await?;
+    }
+    Ok(grown)
+}
+
+/// Has every node write down what GlusterFS has made of its bricks, before a client is told that they are
+/// there. A node that has gone meanwhile cannot be asked.
+async fn write_down(reach: &Reach, bricks: &[&PlacedBrick]) -> Result<(), PassError> {
+    let write_down = |placed: &PlacedBrick| {
+        let (node, batch) = (placed.node, brick::write_down(placed.device, placed.id));
+        async move { run(reach.transport.as_ref(), reach.manage_host(node)?, &batch).await }
+    };
+    let written = join_all(bricks.iter().map(|placed| write_down(placed))).await;
+    match written.into_iter().filter_map(Result::err).find(|error| !error.is_lost() || is_unknown(error)) {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
 }
 
 /// Begins the rebalance of a volume, or looks how far it is.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::client::{ClientError, Mount};
 use super::mounts::{self, Away, Table};
@@ -84,7 +84,7 @@ pub async fn stage(node: &Node, turn: &Turn, ask: Ask) -> Result<(), Status> {
                 return Err(wrong(&format!("{source} is mounted there")));
             }
             match node.looks.at(&path).await {
-                Seen::Alive(_) => return keep(node, turn, &ask, &path, found).await,
+                Seen::Alive(_) => return keep(node, turn, &ask, &path, &found).await,
                 Seen::Dead => {}
                 seen => return Err(unwell(&path, &seen)),
             }
@@ -106,11 +106,28 @@ pub fn unwell(path: &Path, seen: &Seen) -> Status {
     }
 }
 
-/// Starts the client, makes sure that it is mounted, and records it.
+/// Records what is to be mounted, and starts the client. The record comes first: a client that nobody knows of
+/// would never be repaired. It goes again when there is no client after all.
 async fn mount(node: &Node, turn: &Turn, ask: &Ask, path: &Path, found: Source) -> Result<(), Status> {
     let folder = path.to_owned();
     let made = within(turn, move || std::fs::create_dir_all(folder));
     made.await.map_err(|error| error.status(at(path)))?;
+    let is_new = node.known(turn, path).await?.1.is_none();
+    keep(node, turn, ask, path, &found).await?;
+    let started = start(node, turn, ask, path, &found).await;
+    // Whether a late one has mounted is unknown: then the record stays, for whoever looks next.
+    let is_certain = started.as_ref().is_err_and(|status| status.code() != Code::DeadlineExceeded);
+    if is_certain && is_new {
+        let (records, at) = (node.records.clone(), path.to_owned());
+        if let Err(error) = within(turn, move || records.remove(&at)).await {
+            tracing::warn!(path = %path.display(), %error, "the record of a volume that was not mounted stays");
+        }
+    }
+    started
+}
+
+/// Starts the client, and makes sure that it is mounted.
+async fn start(node: &Node, turn: &Turn, ask: &Ask, path: &Path, found: &Source) -> Result<(), Status> {
     let mount = Mount {
         servers: found.servers.clone(),
         volume: found.volume.clone(),
@@ -133,18 +150,18 @@ async fn mount(node: &Node, turn: &Turn, ask: &Ask, path: &Path, found: Source) 
         let text = "mount.glusterfs said that it is mounted, and it is not";
         return Err(Status::internal(format!("{}: {text}", path.display())));
     }
-    keep(node, turn, ask, path, found).await
+    Ok(())
 }
 
 /// Records what is staged.
-async fn keep(node: &Node, turn: &Turn, ask: &Ask, path: &Path, found: Source) -> Result<(), Status> {
+async fn keep(node: &Node, turn: &Turn, ask: &Ask, path: &Path, found: &Source) -> Result<(), Status> {
     let before = node.known(turn, path).await?.1;
     let (targets, pods) = before.map_or_else(Default::default, |before| (before.targets, before.pods));
     let record = Record {
         handle: ask.handle.clone(),
         staging: path.to_owned(),
-        volume: found.volume,
-        servers: found.servers,
+        volume: found.volume.clone(),
+        servers: found.servers.clone(),
         options: ask.options.clone(),
         targets,
         pods,

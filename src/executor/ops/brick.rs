@@ -105,6 +105,14 @@ pub fn renew(brick: &Brick) -> Batch {
     Batch::new(steps, LVM_DEADLINE).locked(lock(brick.id))
 }
 
+/// Has the node write down what GlusterFS has made of a brick. glusterd marks the brick directory with the id of
+/// its volume, and never starts a brick whose mark is gone; XFS keeps such a mark in memory for up to
+/// half a minute, and a power cut takes it.
+pub fn write_down(device: Id, brick: Id) -> Batch {
+    let brick_dir = format!("{}/brick", mount_point(device, brick));
+    Batch::one(Argv::new(["sync", "-f", &brick_dir]), LVM_DEADLINE).locked(lock(brick))
+}
+
 /// Mounts again the bricks of a node that has restarted: activates their volume group, then mounts.
 /// A line that the fstab has lost is written again.
 pub fn restore(device: Id, brick: Id, fstab: &str) -> Batch {

@@ -11,9 +11,10 @@ pub mod decide;
 mod perform;
 mod pods;
 pub mod rebind;
+mod strays;
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,12 @@ impl Repair {
     }
 
     /// Looks so often, for as long as this is awaited. What died while no plugin ran is found first of all.
-    pub async fn watch(self: Arc<Self>, every: Duration) {
+    /// `root` is where kubelet has this driver's volumes staged.
+    pub async fn watch(self: Arc<Self>, every: Duration, root: &Path) {
+        tokio::join!(self.tend_all(every), strays::watch(&self.node, root, every));
+    }
+
+    async fn tend_all(self: &Arc<Self>, every: Duration) {
         let mut tick = tokio::time::interval(every);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {

@@ -50,6 +50,10 @@ pub(super) fn run(node: &mut Node, program: &str, words: &[String]) -> Option<Do
             true => Done::failed(32, ""),
             false => Done::failed(1, ""),
         },
+        ("sync", ["-f", path]) if node.is_dir(path) => Done::wrote(""),
+        ("sync", ["-f", path]) => {
+            Done::failed(1, format!("sync: error opening '{path}': No such file or directory\n"))
+        }
         ("mount", words) => mount(node, words),
         ("umount", [path]) => umount(node, path),
         ("chown", [owner, path]) => chown(node, owner, path),
