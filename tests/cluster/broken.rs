@@ -4,29 +4,24 @@
 use std::time::Instant;
 
 use crate::fixture::wait_for;
-use crate::node::{STAGING, STATE, idle};
+use crate::node::{PLUGIN, STAGING, STATE, idle};
 use crate::world::World;
 
 /// The plugin's process is killed and its sockets stay: the next one takes their place.
 pub fn stale_sockets(world: &World) {
     world.installed();
     let plugin = world.plugin_pod();
-    let sockets =
-        format!("{STATE}/csi.sock /var/lib/kubelet/plugins_registry/gluster.bricklayer.dev-reg.sock");
-    let inodes = || world.on_node(&format!("stat -c %i {sockets}"));
-    let before = inodes();
+    let restarts = || {
+        world.cluster.value(&["-n", PLUGIN, "pod", &plugin], "{.status.containerStatuses[0].restartCount}")
+    };
+    let before = restarts();
     world.kill_plugin();
-    wait_for("the container to start again", 60, || (inodes_differ(world, &sockets, &before)).then_some(()));
+    wait_for("the container to start again", 180, || (restarts() != before).then_some(()));
     assert_eq!(world.plugin_pod(), plugin, "the pod is the same");
     world.bound_claim("sockets");
     world.start_pods(&[idle("user", "sockets")]);
     world.in_pod("user", "echo x >/data/x");
     gone(world, "user", "sockets");
-}
-
-fn inodes_differ(world: &World, sockets: &str, before: &str) -> bool {
-    let now = world.try_on_node(&format!("stat -c %i {sockets}"));
-    now.status.success() && String::from_utf8_lossy(&now.stdout) != before
 }
 
 /// Staging directories that a crash has left: an empty one, and one where a client has died.
@@ -43,6 +38,10 @@ pub fn half_staged(world: &World) {
                  ! stat {folder} 2>/dev/null",
                 world.lab.host(1)
             ));
+            // Kubelet asks for nothing where it finds a mount, dead or not.
+            wait_for("the dead mount to be taken away", 30, || {
+                (!world.try_on_node(&format!("grep -q {folder} /proc/mounts")).status.success()).then_some(())
+            });
         }
         world.start_pods(&[idle("user", claim)]);
         world.in_pod("user", "echo x >/data/x");
@@ -86,7 +85,7 @@ pub fn no_servers(world: &World) {
     gone(world, "user", "cut-off");
 }
 
-/// One server of three is away, the one that stands first: the mount does not wait for it.
+/// One server of three is away, the one that stands first: the mount does not wait until that one answers.
 pub fn first_server_down(world: &World) {
     world.installed();
     let (persistent, _) = world.bound_claim("first-down");
@@ -97,7 +96,8 @@ pub fn first_server_down(world: &World) {
     let begun = Instant::now();
     world.start_pods(&[idle("user", "first-down")]);
     world.on_node(&format!("iptables -D {rule}"));
-    assert!(begun.elapsed().as_secs() < 10, "it took {:?}", begun.elapsed());
+    // GlusterFS's own replication waits ten seconds for a brick that says nothing at all; everything else is quick.
+    assert!(begun.elapsed().as_secs() < 20, "it took {:?}", begun.elapsed());
     world.in_pod("user", "echo x >/data/x");
     gone(world, "user", "first-down");
 }
