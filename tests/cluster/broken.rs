@@ -53,6 +53,7 @@ pub fn half_staged(world: &World) {
 pub fn full_disk(world: &World) {
     world.installed();
     world.bound_claim("full");
+    // dd fails when the disk is full, which is what it is for; the pod is to be told so below.
     world.on_node(&format!(
         "mount -t tmpfs -o size=64k none {STATE}/staged; \
          dd if=/dev/zero of={STATE}/staged/filler bs=4k 2>/dev/null || true"

@@ -132,7 +132,8 @@ impl World {
         })
     }
 
-    /// Everything that volumes have on the node: mounts, clients, staged volumes, records.
+    /// Everything that volumes have on the node: mounts, clients, staged volumes, records. Programs that find
+    /// nothing say so by failing, hence `true`; that they find what is there is shown where clients are counted.
     pub fn traces(&self) -> String {
         self.on_node(&format!(
             "grep -E ' - fuse.glusterfs | {STAGING}' /proc/1/mountinfo | cut -d' ' -f5 | sed 's/^/mount /' || true; \
@@ -161,7 +162,7 @@ impl World {
         self.on_node("wc -l </proc/1/mountinfo").trim().parse().unwrap()
     }
 
-    /// The clients' processes on the node, by their numbers there.
+    /// The clients' processes on the node, by their numbers there. pgrep fails when there are none.
     pub fn clients(&self) -> Vec<String> {
         let pids = self.on_node(&format!("pgrep -f '{CLIENT}' || true"));
         pids.split_whitespace().map(str::to_owned).collect()
