@@ -15,7 +15,7 @@ use kube::runtime::controller::Action;
 use super::events::Tone;
 use super::ours::Wish;
 use super::{
-    AGAIN, PROVISIONED_BY, PROVISIONER, PV_FINALIZER, PassError, Provisioner, endpoints, live_volume,
+    AGAIN, PROVISIONED_BY, PROVISIONER, PV_FINALIZER, PassError, Provisioner, endpoints,
 };
 use crate::intent::class::PvSource;
 use crate::intent::volume;
@@ -36,7 +36,9 @@ pub fn policy(class: &StorageClass) -> &str {
     class.reclaim_policy.as_deref().unwrap_or("Delete")
 }
 
-/// Makes the PersistentVolume. One that is there already is as good, if it is for this claim.
+/// Makes the PersistentVolume. One that is there already is as good, if it is for this claim. The volume is not
+/// read once more: what shows it to us as ready shows its deletion to the loop that lets it go (`orphan`), and that
+/// one looks for the PersistentVolume first.
 pub async fn make(
     provisioner: &Provisioner,
     claim: &PersistentVolumeClaim,
@@ -44,16 +46,11 @@ pub async fn make(
     volume: &GlusterVolume,
 ) -> Result<Action, PassError> {
     let (name, uid) = (volume.name_any(), claim.uid().unwrap_or_default());
-    // The volume may have been taken back a moment ago.
-    let live = live_volume(&provisioner.intent, &name).await?;
-    let Some(live) = live.filter(|live| live.metadata.deletion_timestamp.is_none()) else {
-        return Ok(Action::requeue(AGAIN));
-    };
     // What is kept by its policy may lose its PersistentVolume without our seeing it.
-    if policy(&wish.class) != "Delete" && !live.annotations().contains_key(SERVED) {
-        volume::annotate(&provisioner.intent, &live, SERVED, "true").await?;
+    if policy(&wish.class) != "Delete" && !volume.annotations().contains_key(SERVED) {
+        volume::annotate(&provisioner.intent, volume, SERVED, "true").await?;
     }
-    let object = persistent_volume(claim, wish, &live);
+    let object = persistent_volume(claim, wish, volume);
     let made = match provisioner.intent.store.create(&object).await {
         Ok(_) => true,
         Err(StoreError::Exists(_)) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
@@ -110,7 +110,7 @@ async fn begin(
     if !provisioner.has_its_turn(claim) {
         return Ok(Begun::Later(Action::await_change()));
     }
-    // A cache may show a claim that is no more, or not yet that it is served.
+    // A cache may show a claim that is no more, or not yet that it is bound.
     if !is_still_wanted(provisioner, claim).await? {
         provisioner.done_with(&uid);
         return Ok(Begun::Later(Action::await_change()));
@@ -189,17 +189,16 @@ fn is_outdated(
     gid_in_use || now != volume.spec || wish.parameters.gids.is_some() != (volume.spec.gid != 0)
 }
 
-/// Reads claim and PersistentVolume live: a cache may lag behind either.
+/// Reads the claim live. Its PersistentVolume needs no look of its own: it has the name of the volume, which is
+/// made from the claim's uid, so what is begun twice is the same volume, and the second PersistentVolume of that
+/// name is refused.
 async fn is_still_wanted(
     provisioner: &Provisioner,
     claim: &PersistentVolumeClaim,
 ) -> Result<bool, PassError> {
     let uid = claim.uid().unwrap_or_default();
     let live = live_claim(provisioner, &claim.namespace().unwrap_or_default(), &claim.name_any()).await?;
-    if !live.is_some_and(|live| live.uid().as_deref() == Some(&uid) && ours::is_unbound(&live)) {
-        return Ok(false);
-    }
-    Ok(provisioner.intent.store.get::<PersistentVolume>(&object_name(&uid)).await?.is_none())
+    Ok(live.is_some_and(|live| live.uid().as_deref() == Some(&uid) && ours::is_unbound(&live)))
 }
 
 impl Provisioner {

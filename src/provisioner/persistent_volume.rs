@@ -72,8 +72,15 @@ fn next(volume: &PersistentVolume) -> Next {
 }
 
 /// Reads the PersistentVolume live, and does what it needs by then: whoever set the policy to Retain
-/// a second ago wins.
+/// a second ago wins. Nothing is to be done, and nothing to be read, while its volume is on its way out.
 async fn act(seen: &PersistentVolume, provisioner: &Provisioner) -> Result<Action, PassError> {
+    let volume = provisioner.intent.volumes.get(handle(seen).unwrap_or_default());
+    if next(seen) == Next::Remove
+        && let Some(goes) = volume.filter(|volume| volume.metadata.deletion_timestamp.is_some())
+        && why_it_stays(&goes).is_none()
+    {
+        return Ok(Action::requeue(AGAIN));
+    }
     let live = provisioner.intent.store.get::<PersistentVolume>(&seen.name_any()).await?;
     let Some(live) = live.filter(|live| live.uid() == seen.uid()) else { return Ok(Action::await_change()) };
     match next(&live) {

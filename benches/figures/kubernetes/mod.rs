@@ -148,6 +148,7 @@ impl Plane {
             "metadata": {"name": "nothing"}, "provisioner": "nothing.bench.bricklayer.dev"});
         cluster.apply(&class.to_string());
         cluster.apply(&topology().to_string());
+        machine_that_mounts(&cluster);
         Self { cluster, operator, peer, audit, scratch: tempfile::tempdir_in("/var/tmp").unwrap() }
     }
 
@@ -164,7 +165,7 @@ impl Plane {
                 self.cluster.run(&[
                     "wait",
                     "--for=condition=Ready",
-                    "gdev,gnode,gcl",
+                    "gdev,gnode,gcl,gvol",
                     "--all",
                     "--timeout=120s",
                 ]);
@@ -198,7 +199,16 @@ impl Plane {
     }
 }
 
-/// A pool with room for a thousand claims.
+/// A machine of Kubernetes with an address: without one, nobody could mount a volume, and each would say so.
+fn machine_that_mounts(cluster: &ControlPlane) {
+    cluster.apply(&json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "worker"}}).to_string());
+    let status = json!({"status": {"addresses": [{"type": "InternalIP", "address": "10.8.0.1"}]}});
+    let status = status.to_string();
+    cluster.run(&["patch", "node", "worker", "--subresource=status", "--type=merge", "-p", &status]);
+}
+
+/// A pool with room for a thousand claims, and some volumes already: a device that gets its first brick says so
+/// at once, which is not what a claim costs.
 fn topology() -> Value {
     let object = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "bricklayer.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
     let spec = json!({"transport": {"simulated": {}}, "limits": {"volumes": -1}});
@@ -215,6 +225,9 @@ fn topology() -> Value {
             let spec = json!({"node": &name, "path": format!("/dev/{disk}")});
             items.push(object("GlusterDevice", &format!("{name}-{disk}"), spec));
         }
+    }
+    for volume in 0..NODES * DEVICES {
+        items.push(object("GlusterVolume", &format!("standing-{volume}"), json!({"size": "1Gi"})));
     }
     json!({"apiVersion": "v1", "kind": "List", "items": items})
 }
