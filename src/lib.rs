@@ -8,6 +8,7 @@ pub mod controllers;
 pub mod csi;
 pub mod executor;
 pub mod intent;
+pub mod placement;
 pub mod provisioner;
 pub mod resources;
 pub mod serve;

@@ -24,11 +24,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("executor", &["units"]),
     ("auth", &["units"]),
     ("store", &["resources", "units"]),
-    ("intent", &["store", "resources", "units"]),
-    ("controllers", &["allocation", "executor", "store", "resources", "units"]),
+    ("placement", &["allocation", "resources", "units"]),
+    ("intent", &["placement", "store", "resources", "units"]),
+    ("controllers", &["executor", "placement", "store", "resources", "units"]),
     ("provisioner", &["intent", "store", "resources", "units"]),
     ("csi", &["executor", "intent", "store", "resources", "units"]),
-    ("api", &["intent", "auth", "store", "resources", "units"]),
+    ("api", &["intent", "auth", "placement", "store", "resources", "units"]),
     ("cli", &["units"]),
     (
         "serve",
@@ -103,6 +104,7 @@ const ONLY_IN: &[(&str, &[(&str, &str)])] = &[
 /// What these files and folders may not do: they compute, and are given what they need.
 const PURE: &[&str] = &[
     "src/allocation",
+    "src/placement",
     "src/resources",
     "src/units",
     "src/executor/ops",
@@ -118,6 +120,7 @@ const PURE: &[&str] = &[
     "src/csi/controller/refusal.rs",
     "src/csi/controller/wish.rs",
     "src/intent/class.rs",
+    "src/intent/placement_options.rs",
     "src/store/embedded/patch.rs",
     "src/store/embedded/schema.rs",
     "src/store/embedded/selector.rs",

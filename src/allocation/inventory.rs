@@ -1,10 +1,16 @@
 //! What there is to place on: the nodes of all clusters, their devices, and what volumes have taken.
 //! Free space is derived, never counted: capacity, minus the sum of what was placed, minus room for
 //! the spare that LVM keeps beside its largest pool metadata.
+//!
+//! Everything that a decision asks for is kept at hand: a change of one volume touches its own devices and the
+//! ranks of their nodes, and a decision begins at the nodes with the most space, not at all of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::units::{Bytes, Id};
+
+/// The extent of devices that have not told theirs.
+const USUAL_EXTENT: Bytes = Bytes(4 << 20);
 
 /// A node as placement sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +21,8 @@ pub struct Node {
     pub name: String,
     /// The host that GlusterFS is given.
     pub host: String,
+    /// Where it would fail together with others.
+    pub zone: i32,
     /// Why it takes no bricks now, in the words of a refusal; nothing if it does.
     pub closed: Option<String>,
 }
@@ -30,6 +38,8 @@ pub struct Device {
     pub capacity: Bytes,
     /// The size of one extent.
     pub extent: Bytes,
+    /// Its tags and those of its node.
+    pub tags: BTreeMap<String, String>,
     /// Why it takes no bricks now; nothing if it does.
     pub closed: Option<String>,
 }
@@ -48,11 +58,42 @@ pub struct Taken {
 /// Nodes, devices, and who has taken what. Updated one volume, node or device at a time.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
-    pub(super) nodes: BTreeMap<Id, Node>,
-    pub(super) devices: BTreeMap<Id, Device>,
-    pub(super) by_node: BTreeMap<Id, Vec<Id>>,
+    nodes: BTreeMap<Id, Member>,
+    /// Device → its node.
+    places: HashMap<Id, Id>,
+    /// Cluster → its nodes by the space on their open devices, those with the least first.
+    ranks: BTreeMap<Id, BTreeSet<(Bytes, Id)>>,
+    /// How many devices have extents of each size.
+    extents: BTreeMap<Bytes, usize>,
     volumes: HashMap<Id, Vec<Taken>>,
     used: HashMap<Id, Used>,
+}
+
+/// A node with its devices.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub node: Node,
+    pub slots: Vec<Slot>,
+    /// The space left on its devices that take bricks; none on a node that takes none.
+    pub free: Bytes,
+}
+
+/// A device with the space left on it.
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    pub id: Id,
+    pub device: Device,
+    /// What is left when no brick needs a larger spare than those that are there.
+    free: Bytes,
+    /// The spare that those need.
+    spare: Bytes,
+}
+
+impl Slot {
+    /// What is left for a brick whose pool metadata has this size.
+    pub fn free(&self, metadata: Bytes) -> Bytes {
+        self.free.minus(metadata.minus(self.spare))
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -65,30 +106,52 @@ struct Used {
 impl Inventory {
     /// Adds or changes a node.
     pub fn set_node(&mut self, id: Id, node: Node) {
-        self.nodes.insert(id, node);
+        self.unrank(id);
+        match self.nodes.get_mut(&id) {
+            Some(member) => member.node = node,
+            None => {
+                self.nodes.insert(id, Member { node, slots: vec![], free: Bytes(0) });
+            }
+        }
+        self.rank(id);
     }
 
     /// Forgets all nodes and devices, so that they can be listed anew; what volumes have taken stays.
     pub fn clear_topology(&mut self) {
         self.nodes.clear();
-        self.devices.clear();
-        self.by_node.clear();
+        self.places.clear();
+        self.ranks.clear();
+        self.extents.clear();
     }
 
-    /// Adds or changes a device.
+    /// Adds or changes a device of a node that is there.
     pub fn set_device(&mut self, id: Id, device: Device) {
-        let siblings = self.by_node.entry(device.node).or_default();
-        if !siblings.contains(&id) {
-            siblings.push(id);
+        let node = device.node;
+        let Some(member) = self.nodes.get_mut(&node) else { return };
+        *self.extents.entry(device.extent).or_default() += 1;
+        let slot = Slot { id, device, free: Bytes(0), spare: Bytes(0) };
+        match member.slots.iter_mut().find(|slot| slot.id == id) {
+            Some(old) => {
+                let old = std::mem::replace(old, slot);
+                if let Some(count) = self.extents.get_mut(&old.device.extent) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.extents.remove(&old.device.extent);
+                    }
+                }
+            }
+            None => member.slots.push(slot),
         }
-        self.devices.insert(id, device);
+        self.places.insert(id, node);
+        self.measure(id);
     }
 
     /// Says what a volume has taken; replaces what was said of it before. Nothing taken forgets it.
     pub fn set_volume(&mut self, id: Id, taken: Vec<Taken>) {
         let old =
             if taken.is_empty() { self.volumes.remove(&id) } else { self.volumes.insert(id, taken.clone()) };
-        for brick in old.unwrap_or_default() {
+        let old = old.unwrap_or_default();
+        for brick in &old {
             let used = self.used.entry(brick.device).or_default();
             used.bytes = used.bytes.minus(brick.pool.plus(brick.metadata));
             if let Some(count) = used.metadata.get_mut(&brick.metadata) {
@@ -98,57 +161,99 @@ impl Inventory {
                 }
             }
         }
-        for brick in taken {
+        for brick in &taken {
             let used = self.used.entry(brick.device).or_default();
             used.bytes = used.bytes.plus(brick.pool.plus(brick.metadata));
             *used.metadata.entry(brick.metadata).or_default() += 1;
         }
+        let touched: BTreeSet<Id> = old.iter().chain(&taken).map(|brick| brick.device).collect();
+        touched.into_iter().for_each(|device| self.measure(device));
     }
 
-    /// What bricks have taken on a device.
-    pub fn used(&self, device: Id) -> Bytes {
-        self.used.get(&device).map_or(Bytes(0), |used| used.bytes)
+    /// Derives the space of a device and the rank of its node anew.
+    fn measure(&mut self, device: Id) {
+        let Some(node) = self.places.get(&device).copied() else { return };
+        let used = self.used.get(&device);
+        let spare = used.and_then(|used| used.metadata.last_key_value()).map_or(Bytes(0), |(size, _)| *size);
+        let bytes = used.map_or(Bytes(0), |used| used.bytes);
+        let slots = self.nodes.get_mut(&node).map(|member| &mut member.slots);
+        if let Some(slot) = slots.and_then(|slots| slots.iter_mut().find(|slot| slot.id == device)) {
+            slot.free = slot.device.capacity.minus(bytes).minus(spare);
+            slot.spare = spare;
+        }
+        self.unrank(node);
+        self.rank(node);
+    }
+
+    fn unrank(&mut self, node: Id) {
+        if let Some(member) = self.nodes.get(&node)
+            && let Some(ranks) = self.ranks.get_mut(&member.node.cluster)
+        {
+            ranks.remove(&(member.free, node));
+        }
+    }
+
+    fn rank(&mut self, node: Id) {
+        let Some(member) = self.nodes.get_mut(&node) else { return };
+        let open = member.slots.iter().filter(|slot| slot.device.closed.is_none());
+        member.free = if member.node.closed.is_some() { Bytes(0) } else { open.map(|slot| slot.free).sum() };
+        self.ranks.entry(member.node.cluster).or_default().insert((member.free, node));
+    }
+
+    /// The nodes of a cluster, those with the most space first.
+    pub(super) fn ranked(&self, cluster: Id) -> impl Iterator<Item = (Id, &Member)> {
+        let ranks = self.ranks.get(&cluster).into_iter().flatten().rev();
+        ranks.filter_map(|(_, id)| Some((*id, self.nodes.get(id)?)))
     }
 
     /// The space left on a device for a brick whose pool metadata has this size.
     pub fn free(&self, device: Id, metadata: Bytes) -> Bytes {
-        let Some(found) = self.devices.get(&device) else {
-            return Bytes(0);
-        };
-        let used = self.used.get(&device);
-        let largest =
-            used.and_then(|used| used.metadata.last_key_value()).map_or(Bytes(0), |(size, _)| *size);
-        let spare = largest.max(metadata);
-        found.capacity.minus(self.used(device)).minus(spare)
+        self.slot(device).map_or(Bytes(0), |(_, slot)| slot.free(metadata))
+    }
+
+    /// A device and its node.
+    pub(super) fn slot(&self, device: Id) -> Option<(&Member, &Slot)> {
+        let member = self.nodes.get(self.places.get(&device)?)?;
+        Some((member, member.slots.iter().find(|slot| slot.id == device)?))
+    }
+
+    /// The extent that needs are rounded to: the largest of all devices, so that a brick has the same
+    /// sizes wherever it goes.
+    pub(super) fn extent(&self) -> Bytes {
+        let largest = self.extents.last_key_value().map(|(extent, _)| *extent);
+        largest.filter(|extent| extent.0 > 0).unwrap_or(USUAL_EXTENT)
     }
 
     /// All space on the devices of a cluster, and what is left of it.
     pub fn totals(&self, cluster: Id) -> (Bytes, Bytes) {
-        let devices: Vec<Id> =
-            self.members(cluster).flat_map(|(id, _)| self.devices_of(*id)).copied().collect();
-        let total = devices.iter().filter_map(|id| self.devices.get(id)).map(|device| device.capacity).sum();
-        let free = devices.iter().map(|id| self.free(*id, Bytes(0))).sum();
-        (total, free)
+        let slots = || self.ranked(cluster).flat_map(|(_, member)| &member.slots);
+        (slots().map(|slot| slot.device.capacity).sum(), slots().map(|slot| slot.free).sum())
     }
 
-    /// The nodes of a cluster.
-    pub fn members(&self, cluster: Id) -> impl Iterator<Item = (&Id, &Node)> {
-        self.nodes.iter().filter(move |(_, node)| node.cluster == cluster)
+    /// What is left on the devices of a cluster that take bricks.
+    pub fn open_space(&self, cluster: Id) -> Bytes {
+        self.ranked(cluster).map(|(_, member)| member.free).sum()
+    }
+
+    /// Whether a cluster has nodes.
+    pub fn has_nodes(&self, cluster: Id) -> bool {
+        self.ranked(cluster).next().is_some()
     }
 
     /// Whether any device of a cluster takes bricks.
     pub fn any_open(&self, cluster: Id) -> bool {
-        let open = |id: &Id| self.devices.get(id).is_some_and(|device| device.closed.is_none());
-        self.members(cluster).any(|(id, node)| node.closed.is_none() && self.devices_of(*id).iter().any(open))
+        self.ranked(cluster).any(|(_, member)| {
+            member.node.closed.is_none() && member.slots.iter().any(|slot| slot.device.closed.is_none())
+        })
+    }
+
+    /// A node with its devices.
+    pub(super) fn member(&self, id: Id) -> Option<&Member> {
+        self.nodes.get(&id)
     }
 
     /// A node by its id.
     pub fn node(&self, id: Id) -> Option<&Node> {
-        self.nodes.get(&id)
-    }
-
-    /// The devices of a node.
-    pub fn devices_of(&self, node: Id) -> &[Id] {
-        self.by_node.get(&node).map_or(&[], Vec::as_slice)
+        self.nodes.get(&id).map(|member| &member.node)
     }
 }

@@ -1,15 +1,25 @@
 //! Placing equal bricks on distinct nodes.
 //!
-//! A volume is cut into `n` sets of `r` equal bricks; the bricks of a set lie on `r` different
-//! nodes. A node whose devices have room for `c` such bricks can serve at most `min(c, n)` of the
-//! sets, so `n` sets fit only if `Σ min(c, n) ≥ r·n`. That bound is reached: giving each set to the
-//! `r` nodes with the most room left never lets the rooms drift apart by more than the bound allows
-//! (the argument is the one for scheduling unit jobs of which no two of a group may share a
-//! machine). So a set count is refused only when nothing of that shape fits. The fewest sets that
-//! fit win: fewer bricks mean fewer processes.
+//! A volume is cut into `n` sets of `r` equal bricks; the bricks of a set lie on `r` different nodes, and if zones
+//! count, at most `m` of them in one zone. A node whose devices have room for `c` such bricks serves at most
+//! `min(c, n)` of the sets, and a zone at most `m·n` bricks, so `n` sets fit only if
+//! `Σ over zones min(m·n, Σ over its nodes min(c, n)) ≥ r·n`. That bound is reached, in two steps: bricks are given to
+//! nodes until there are `r·n` of them (`columns`: the limits nest, so giving them greedily is as good as any way),
+//! then they are dealt out to the sets in turn (`dealt`: McNaughton's rule keeps those of a node and of a zone
+//! apart). So a set count is refused only when nothing of that shape fits.
+//!
+//! Each brick goes to the node with the most space: of all ways to place, that keeps the largest `T` with
+//! `Σ min(free of a node, T) ≥ r·T`, which is all that volumes placed later can have ([`super::bound`]). The fewest
+//! sets that fit win, since fewer bricks mean fewer processes, unless such large bricks cost more of that `T` than the
+//! volume has, and little is left to make up for it ([`spoilt`]).
 
-use super::refused::{Excluded, Exclusion, Refused};
-use super::{Inventory, Request, brick_need};
+use std::collections::BTreeMap;
+
+use super::columns::{AMPLE, columns, dealt};
+use super::explain::{self, Reasons};
+use super::refused::Refused;
+use super::request::{Layout, Need, ZoneRule, brick_need};
+use super::{Inventory, Request, arbiter, bound};
 use crate::units::{Bytes, Id};
 
 /// One brick and its place.
@@ -19,162 +29,157 @@ pub struct Brick {
     pub device: Id,
     /// The node the device is in.
     pub node: Id,
-    /// The size of the logical volume.
-    pub size: Bytes,
-    /// The size of the thin pool.
-    pub pool: Bytes,
-    /// The size of the thin pool's metadata.
-    pub metadata: Bytes,
+    /// What it takes there.
+    pub need: Need,
     /// The set, from 0.
     pub set: usize,
-    /// The position in the set, from 0.
+    /// The position in the set, from 0; an arbiter is the last one.
     pub position: usize,
 }
 
-/// A node's open devices with the space left on each.
-struct Open {
-    node: Id,
-    devices: Vec<(Bytes, Id)>,
+/// Places for all bricks of a request, and why these.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// The bricks, set after set.
+    pub bricks: Vec<Brick>,
+    /// Why these.
+    pub reasons: Reasons,
 }
 
-impl Open {
-    fn room(&self, need: Bytes) -> u64 {
-        self.devices.iter().map(|(free, _)| free.0 / need.0.max(1)).sum()
-    }
-
-    fn free(&self) -> Bytes {
-        self.devices.iter().map(|(free, _)| *free).sum()
-    }
+/// Finds places for all bricks of a request, or says why there are none. The same inventory and request give the
+/// same answer. When a volume grows, only its new sets are placed: sets know nothing of each other, so they may
+/// share nodes.
+pub fn place(inventory: &Inventory, request: &Request) -> Result<Placement, Refused> {
+    search(inventory, request).ok_or_else(|| explain::refused(inventory, request))
 }
 
-/// Finds places for all bricks of a request, or says why there are none. The same inventory,
-/// request and seed give the same answer; the seed only breaks ties between equal nodes. When a volume
-/// grows, only its new sets are placed: sets know nothing of each other, so they may share nodes.
-pub fn place(inventory: &Inventory, request: &Request, seed: u64) -> Result<Vec<Brick>, Refused> {
-    let mut tried = None;
+/// Whether a request has a place.
+pub fn fits(inventory: &Inventory, request: &Request) -> bool {
+    search(inventory, request).is_some()
+}
+
+fn search(inventory: &Inventory, request: &Request) -> Option<Placement> {
+    spreads(inventory, request).find_map(|per_zone| search_with(inventory, request, per_zone))
+}
+
+/// The fewest sets that fit and spoil nothing; those that spoil least when all do.
+fn search_with(inventory: &Inventory, request: &Request, per_zone: usize) -> Option<Placement> {
+    let mut best: Option<(Bytes, Placement)> = None;
+    let mut too_large = None;
     for sets in 1..=request.max_sets() {
-        let Some(size) = request.brick_size(sets) else {
+        let Some(size) = request.brick_size(sets) else { continue };
+        let Some(mut bricks) = sets_of(inventory, request, sets, size, per_zone) else {
+            too_large = if best.is_none() { Some(size) } else { too_large };
             continue;
         };
-        if let Some(bricks) = place_sets(inventory, request, sets, size, seed) {
-            return Ok(bricks);
+        let spoilt = spoilt(inventory, request, &bricks);
+        if best.as_ref().is_some_and(|(least, _)| spoilt >= *least) {
+            continue;
         }
-        tried = Some(size);
+        bricks.iter_mut().for_each(|brick| brick.set += request.held);
+        let spared = best.is_some();
+        let reasons =
+            Reasons { sets, size, layout: request.layout, zones: request.zones, per_zone, too_large, spared };
+        best = Some((spoilt, Placement { bricks, reasons }));
+        if spoilt == Bytes(0) {
+            break;
+        }
     }
-    Err(refusal(inventory, request, tried))
+    best.map(|(_, placement)| placement)
 }
 
-fn place_sets(
+/// How many bricks of a set may share a zone: the numbers to try, the safest first.
+fn spreads(inventory: &Inventory, request: &Request) -> std::ops::RangeInclusive<usize> {
+    let size = request.layout.set_size();
+    match request.zones {
+        ZoneRule::None => size..=size,
+        ZoneRule::Strict => 1..=1,
+        ZoneRule::Soft => {
+            let mut zones = vec![];
+            for (_, member) in inventory.ranked(request.cluster).take_while(|(_, member)| member.free.0 > 0) {
+                if !zones.contains(&member.node.zone) {
+                    zones.push(member.node.zone);
+                }
+                if zones.len() == size {
+                    break;
+                }
+            }
+            size.div_ceil(zones.len().max(1))..=size
+        }
+    }
+}
+
+/// Places so many sets of bricks of that size.
+fn sets_of(
     inventory: &Inventory,
     request: &Request,
     sets: usize,
     size: Bytes,
-    seed: u64,
+    per_zone: usize,
 ) -> Option<Vec<Brick>> {
-    let mut open = open_nodes(inventory, request, size);
-    let extent = extent(inventory);
-    let (pool, metadata) = brick_need(size, request.snapshot_factor, extent);
-    let need = pool.plus(metadata);
-    let wanted = u64::try_from(sets).ok()?;
-    let reachable: u64 = open.iter().map(|node| node.room(need).min(wanted)).sum();
-    if reachable < wanted * u64::try_from(request.set_size).ok()? {
-        return None;
+    let need = brick_need(size, request.snapshot_factor, inventory.extent());
+    if let Layout::Arbiter { .. } = request.layout {
+        return arbiter::sets_of(inventory, request, sets, need, per_zone);
     }
-    let mut bricks = Vec::with_capacity(sets * request.set_size);
-    for set in 0..sets {
-        open.sort_by_cached_key(|node| {
-            std::cmp::Reverse((node.room(need), node.free(), tie(node.node, seed)))
-        });
-        if open.len() < request.set_size {
-            return None;
-        }
-        for (position, node) in open.iter_mut().take(request.set_size).enumerate() {
-            let (free, device) = node.devices.iter_mut().max_by_key(|(free, id)| (*free, *id))?;
-            if *free < need {
-                return None;
-            }
-            *free = free.minus(need);
-            let set = request.held + set;
-            bricks.push(Brick { device: *device, node: node.node, size, pool, metadata, set, position });
-        }
+    let columns = columns(inventory, request, sets, need, per_zone)?;
+    let dealt = dealt(columns, sets).into_iter();
+    Some(dealt.map(|(set, position, node, device)| Brick { device, node, need, set, position }).collect())
+}
+
+/// Where so many times the size of a volume is left, later ones make even what it leaves uneven among the devices of
+/// a node.
+const AMPLE_ON_NODES: u64 = 5;
+
+/// How far the bricks are from what a placer would do that may cut volumes at will, in bytes of a copy that lie
+/// elsewhere. Nothing when ample space is left: what is uneven then is made even by later volumes.
+fn spoilt(inventory: &Inventory, request: &Request, bricks: &[Brick]) -> Bytes {
+    let copies = request.layout.copies();
+    if copies == 1 {
+        // All there is can be had, wherever it is.
+        return Bytes(0);
     }
-    Some(bricks)
-}
-
-fn open_nodes(inventory: &Inventory, request: &Request, size: Bytes) -> Vec<Open> {
-    let (_, metadata) = brick_need(size, request.snapshot_factor, extent(inventory));
-    let open_device = |id: &Id| {
-        let device = inventory.devices.get(id)?;
-        let shut = device.closed.is_some() || request.avoid.contains(id);
-        (!shut).then(|| (inventory.free(*id, metadata), *id))
-    };
-    let nodes = inventory.members(request.cluster).filter(|(_, node)| node.closed.is_none());
-    nodes
-        .map(|(id, _)| Open {
-            node: *id,
-            devices: inventory.devices_of(*id).iter().filter_map(open_device).collect(),
-        })
-        .collect()
-}
-
-/// The extent that needs are rounded to: the largest of all devices, so that a brick has the same
-/// sizes wherever it goes.
-fn extent(inventory: &Inventory) -> Bytes {
-    let largest = inventory.devices.values().map(|device| device.extent).max();
-    largest.filter(|extent| extent.0 > 0).unwrap_or(Bytes(4 << 20))
-}
-
-/// A number that orders equal nodes differently for each seed (Fibonacci hashing of the id's text).
-fn tie(node: Id, seed: u64) -> u64 {
-    let text = node.to_string();
-    text.bytes().fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x9E37_79B9_7F4A_7C15))
-}
-
-fn refusal(inventory: &Inventory, request: &Request, tried: Option<Bytes>) -> Refused {
-    let needed = request.set_size;
-    let Some(size) = tried else {
-        return Refused::NoShape {
-            size: request.size,
-            max_bricks: request.max_sets() * request.set_size,
-            held: request.held * request.set_size,
-            brick_max: request.brick_max,
-            brick_min: request.brick_min,
-        };
-    };
-    let (pool, metadata) = brick_need(size, request.snapshot_factor, extent(inventory));
-    let need = pool.plus(metadata);
-    let mut excluded = vec![];
-    let mut with_room = 0;
-    for (id, node) in inventory.members(request.cluster) {
-        let why = |device: Option<String>, rule| Excluded { node: node.name.clone(), device, rule };
-        if let Some(reason) = &node.closed {
-            excluded.push(why(None, Exclusion::Closed(reason.clone())));
-            continue;
-        }
-        let before = excluded.len();
-        for device_id in inventory.devices_of(*id) {
-            let Some(device) = inventory.devices.get(device_id) else {
-                continue;
-            };
-            let free = inventory.free(*device_id, metadata);
-            let rule = match &device.closed {
-                Some(reason) => Exclusion::Closed(reason.clone()),
-                None if request.avoid.contains(device_id) => Exclusion::Avoided,
-                None if free < need => Exclusion::TooSmall { free, need },
-                None => continue,
-            };
-            excluded.push(why(Some(device.path.clone()), rule));
-        }
-        let devices = inventory.devices_of(*id).len();
-        if devices == 0 {
-            excluded.push(why(None, Exclusion::Closed("has no devices".into())));
-        } else if excluded.len() - before < devices {
-            with_room += 1;
+    let (nodes, devices) = (given(bricks, |brick| brick.node), given(bricks, |brick| brick.device));
+    let share = Bytes(nodes.values().copied().sum::<Bytes>().0 / copies as u64);
+    // What `copies` nodes have left can be had for sure. The nodes with the most are looked at, not all of them.
+    let first = inventory.ranked(request.cluster).take(copies + nodes.len());
+    let mut first: Vec<Bytes> = first.map(|(id, member)| member.free.minus(of(&nodes, id))).collect();
+    first.sort_unstable_by(|one, other| other.cmp(one));
+    let sure = first.get(copies - 1).map_or(0, |sure| sure.0 / share.0.max(1));
+    if sure >= AMPLE {
+        return Bytes(0);
+    }
+    let (ids, free): (Vec<Id>, Vec<Bytes>) =
+        inventory.ranked(request.cluster).map(|(id, member)| (id, member.free)).unzip();
+    let mut lies_elsewhere = elsewhere(&ids, &bound::even(&free, copies, share), &nodes);
+    if sure < AMPLE_ON_NODES {
+        let metadata = bricks.iter().map(|brick| brick.need.metadata).max().unwrap_or_default();
+        for (id, sum) in &nodes {
+            let slots = inventory.member(*id).map_or(&[][..], |member| &member.slots);
+            let ids: Vec<Id> = slots.iter().map(|slot| slot.id).collect();
+            let free: Vec<Bytes> = slots.iter().map(|slot| slot.free(metadata)).collect();
+            let uneven = elsewhere(&ids, &bound::even(&free, 1, *sum), &devices);
+            lies_elsewhere = lies_elsewhere.plus(Bytes(uneven.0 / copies as u64));
         }
     }
-    Refused::NoRoom { needed, with_room, brick: size, need, excluded }
+    // What comes of rounding to extents is nobody's fault.
+    if lies_elsewhere.0 < share.0 / 64 { Bytes(0) } else { lies_elsewhere }
 }
 
-#[cfg(test)]
-#[path = "place_tests.rs"]
-mod tests;
+/// What bricks take, by node or by device.
+fn given(bricks: &[Brick], place: impl Fn(&Brick) -> Id) -> BTreeMap<Id, Bytes> {
+    let mut given: BTreeMap<Id, Bytes> = BTreeMap::new();
+    for brick in bricks {
+        let sum = given.entry(place(brick)).or_default();
+        *sum = sum.plus(brick.need.total());
+    }
+    given
+}
+
+fn of(given: &BTreeMap<Id, Bytes>, id: Id) -> Bytes {
+    given.get(&id).copied().unwrap_or_default()
+}
+
+/// How much more than wanted was given to some.
+fn elsewhere(ids: &[Id], wanted: &[Bytes], given: &BTreeMap<Id, Bytes>) -> Bytes {
+    ids.iter().zip(wanted).map(|(id, wanted)| of(given, *id).minus(*wanted)).sum()
+}

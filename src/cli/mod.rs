@@ -170,6 +170,8 @@ pub enum VolumeCommand {
     /// Create a volume and wait until it can be mounted
     #[command(after_help = CREATE_EXAMPLES)]
     Create(volume::Create),
+    /// Say where a volume would go, or why it has no place, and make nothing
+    Plan(volume::Create),
     /// List the volumes
     List,
     /// Show a volume, and how to mount it
@@ -196,7 +198,11 @@ Examples:
   Two copies, with an option of GlusterFS:
     bricklayer volume create --size 10 --name mydata --replica 2 --options 'performance.cache-size 64MB'
   One copy, for scratch data:
-    bricklayer volume create --size 10 --durability none";
+    bricklayer volume create --size 10 --durability none
+  Two copies and an arbiter, each in a zone of its own:
+    bricklayer volume create --size 10 --arbiter --zones strict
+
+`bricklayer volume plan` takes the same words, and says where the bricks would go.";
 
 const EXPAND_EXAMPLE: &str = "\
 Example:
@@ -264,6 +270,7 @@ fn execute(
             let (server, format) = connect(&noun.client)?;
             match &noun.command {
                 VolumeCommand::Create(ask) => volume::create(&server, ask, format, out),
+                VolumeCommand::Plan(ask) => volume::plan(&server, ask, format, out),
                 VolumeCommand::List => volume::list(&server, format, out),
                 VolumeCommand::Info { volume } => volume::info(&server, volume, format, out),
                 VolumeCommand::Expand(ask) => volume::expand(&server, ask, format, out),

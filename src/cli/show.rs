@@ -6,7 +6,7 @@ use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use serde_json::Value;
 
 use super::CliError;
-use super::wire::{Brick, Cluster, Device, Durability, Node, Volume};
+use super::wire::{Brick, Cluster, Device, Durability, Node, Plan, PlannedBrick, Volume};
 use crate::units::Bytes;
 
 /// JSON for people and programs.
@@ -168,6 +168,20 @@ pub(super) fn volume(volume: &Volume, out: &mut dyn Write) -> Result<(), CliErro
         |brick: &Brick| vec![brick.node.clone(), brick.device.clone(), gib(brick.size), brick.path.clone()];
     let bricks = volume.bricks.iter().map(row).collect();
     table(&["NODE", "DEVICE", "SIZE", "PATH"], bricks, "no bricks", out)
+}
+
+/// Where the bricks of a volume would go, and why there.
+pub(super) fn plan(plan: &Plan, out: &mut dyn Write) -> Result<(), CliError> {
+    let cluster = plan.cluster.clone().unwrap_or_default();
+    fields(&[("Cluster", cluster), ("Why", lines(&plan.reasons))], out)?;
+    writeln!(out)?;
+    let row = |brick: &PlannedBrick| {
+        let kind = if brick.arbiter { "arbiter" } else { "data" };
+        let set = brick.set.to_string();
+        vec![set, brick.node.clone(), brick.device.clone(), gib(brick.size), gib(brick.takes), kind.into()]
+    };
+    let bricks = plan.bricks.iter().map(row).collect();
+    table(&["SET", "NODE", "DEVICE", "SIZE", "TAKES", "KIND"], bricks, "no bricks", out)
 }
 
 /// Things in the order of their names, as people look for them; the server sorts by id.

@@ -6,8 +6,9 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use ureq::http::Method;
 
-use super::wire::{Volume, Volumes, read};
+use super::wire::{Plan, Volume, Volumes, read};
 use super::{CliError, Format, Server, id, id_or_name, show};
+use crate::units::TagRule;
 
 /// What a new volume should be.
 #[derive(Debug, Args)]
@@ -21,6 +22,21 @@ pub struct Create {
     /// How its data survives the loss of a node
     #[arg(long, value_enum, default_value_t)]
     pub durability: Durability,
+    /// Of three copies, keep the third without content: it only tells which of the other two is right
+    #[arg(long)]
+    pub arbiter: bool,
+    /// How large a file is on average, in KiB: it decides how large an arbiter's brick is [default: 64]
+    #[arg(long, value_name = "KIB", requires = "arbiter", value_parser = clap::value_parser!(u32).range(1..))]
+    pub average_file_size: Option<u32>,
+    /// How a dispersed volume is cut: parts, and how many more may be lost
+    #[arg(long, value_enum, default_value_t)]
+    pub disperse: Disperse,
+    /// How copies lie in failure zones [default: in as many zones as have room]
+    #[arg(long, value_enum)]
+    pub zones: Option<Zones>,
+    /// Which devices may be used, by their tags or those of their nodes: key=value or key!=value
+    #[arg(long, value_name = "RULE", value_parser = |rule: &str| rule.parse::<TagRule>())]
+    pub device_tags: Option<TagRule>,
     /// How many copies a replicated volume has
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=3))]
     pub replica: u32,
@@ -46,6 +62,48 @@ pub enum Durability {
     /// Full copies on different nodes
     #[default]
     Replicate,
+    /// Cut into parts, with more of them than are needed
+    Disperse,
+}
+
+/// Parts of a dispersed volume, and how many of them may be lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Disperse {
+    /// 3 bricks, 1 may be lost
+    #[value(name = "2+1")]
+    Two1,
+    /// 6 bricks, 2 may be lost
+    #[default]
+    #[value(name = "4+2")]
+    Four2,
+    /// 11 bricks, 3 may be lost
+    #[value(name = "8+3")]
+    Eight3,
+    /// 12 bricks, 4 may be lost
+    #[value(name = "8+4")]
+    Eight4,
+}
+
+impl Disperse {
+    fn parts(self) -> (u32, u32) {
+        match self {
+            Self::Two1 => (2, 1),
+            Self::Four2 => (4, 2),
+            Self::Eight3 => (8, 3),
+            Self::Eight4 => (8, 4),
+        }
+    }
+}
+
+/// How the bricks of a set lie in failure zones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Zones {
+    /// Zones do not count
+    None,
+    /// In as many zones as have room
+    Soft,
+    /// Each in a zone of its own, or not at all
+    Strict,
 }
 
 /// By how much a volume grows.
@@ -74,6 +132,28 @@ pub(super) fn create(
     let answer = made
         .ok_or_else(|| CliError::Strange { what: what.clone(), cause: "it ended without a volume".into() })?;
     print(&what, &answer, format, out)
+}
+
+/// Says what would become of a volume, without making it. What would not fit is a failure.
+pub(super) fn plan(
+    server: &Server,
+    ask: &Create,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
+    let what = format!("plan a volume of {} GiB", ask.size);
+    let answer = server.post(&what, "/volumes/plan", &body(ask))?;
+    let plan: Plan = read(&what, &answer)?;
+    match format {
+        Format::Json => show::json(&answer, out)?,
+        Format::Table if plan.fits => show::plan(&plan, out)?,
+        Format::Table => {}
+    }
+    if plan.fits {
+        return Ok(());
+    }
+    let text = format!("it has no place\n{}", plan.reasons.join("\n"));
+    Err(CliError::Refused { what, status: 0, text })
 }
 
 /// Lists all volumes.
@@ -136,6 +216,10 @@ fn body(ask: &Create) -> Value {
         Durability::Replicate => {
             json!({ "type": "replicate", "replicate": { "replica": ask.replica } })
         }
+        Durability::Disperse => {
+            let (data, redundancy) = ask.disperse.parts();
+            json!({ "type": "disperse", "disperse": { "data": data, "redundancy": redundancy } })
+        }
     };
     let mut body = json!({ "size": ask.size, "durability": durability });
     if let Some(name) = &ask.name {
@@ -147,13 +231,32 @@ fn body(ask: &Create) -> Value {
     if !ask.clusters.is_empty() {
         body["clusters"] = json!(ask.clusters);
     }
-    if !ask.options.is_empty() {
-        body["glustervolumeoptions"] = json!(ask.options);
+    let options: Vec<String> = ask.options.iter().cloned().chain(wishes(ask)).collect();
+    if !options.is_empty() {
+        body["glustervolumeoptions"] = json!(options);
     }
     if ask.snapshot_factor > 1.0 {
         body["snapshot"] = json!({ "enable": true, "factor": ask.snapshot_factor });
     }
     body
+}
+
+/// Wishes about places, in the options in which Heketi's protocol has them.
+fn wishes(ask: &Create) -> Vec<String> {
+    let mut options = vec![];
+    if ask.arbiter {
+        options.push("user.heketi.arbiter true".to_owned());
+    }
+    if let Some(kib) = ask.average_file_size {
+        options.push(format!("user.heketi.average-file-size {kib}"));
+    }
+    if let Some(zones) = ask.zones.as_ref().and_then(ValueEnum::to_possible_value) {
+        options.push(format!("user.heketi.zone-checking {}", zones.get_name()));
+    }
+    if let Some(rule) = &ask.device_tags {
+        options.push(format!("user.heketi.device-tag-match {rule}"));
+    }
+    options
 }
 
 fn print(what: &str, answer: &Value, format: Format, out: &mut dyn Write) -> Result<(), CliError> {

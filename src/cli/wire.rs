@@ -101,6 +101,24 @@ pub(super) struct Volume {
     pub bricks: Vec<Brick>,
 }
 
+#[derive(Debug, Deserialize)]
+pub(super) struct Plan {
+    pub fits: bool,
+    pub cluster: Option<String>,
+    pub reasons: Vec<String>,
+    pub bricks: Vec<PlannedBrick>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct PlannedBrick {
+    pub set: u32,
+    pub node: String,
+    pub device: String,
+    pub size: u64,
+    pub takes: u64,
+    pub arbiter: bool,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Durability {

@@ -6,14 +6,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::resources::{Durability, DurabilityType};
-use crate::units::{Allowed, NODES, check_option};
+use super::placement_options;
+use crate::resources::{Durability, Zones};
+use crate::units::{Allowed, NODES, TagRule, check_option};
 
 /// The parameters of a class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassParameters {
     /// How the data is kept safe.
     pub durability: Durability,
+    /// How the bricks of a set lie in zones.
+    pub zones: Zones,
+    /// A rule about the tags of devices.
+    pub device_tags: Option<String>,
     /// The clusters that may hold it, by name or id; any when empty.
     pub clusters: Vec<String>,
     /// Options for `gluster volume set`, each written as `key value`.
@@ -55,8 +60,11 @@ pub enum PvSource {
 }
 
 /// The keys that are understood, with what they accept.
-const KEYS: [(&str, &str); 13] = [
-    ("volumetype", "none or replicate:2 or replicate:3"),
+const KEYS: [(&str, &str); 14] = [
+    (
+        "volumetype",
+        "none, replicate:2, replicate:3, disperse:2:1, disperse:4:2, disperse:8:3 or disperse:8:4",
+    ),
     ("clusters", "names of GlusterClusters, with commas between them"),
     ("clusterid", "names or ids of GlusterClusters, with commas between them"),
     ("volumeoptions", "options as `key value`, with commas between them"),
@@ -65,7 +73,8 @@ const KEYS: [(&str, &str); 13] = [
     ("gidMin", "a number from 2000 to 2147483646"),
     ("gidMax", "a number from 2000 to 2147483646"),
     ("snapfactor", "a number from 1 to 100"),
-    ("zoneChecking", "none"),
+    ("zoneChecking", "none, soft or strict"),
+    ("deviceTags", "a rule about the tags of devices: key=value or key!=value"),
     ("pvSource", "csi or glusterfs"),
     ("customepnameprefix", "1 to 26 lower-case letters, digits and '-', with pvSource glusterfs"),
     ("csi.storage.k8s.io/fstype", "nothing: leave it out"),
@@ -100,6 +109,8 @@ impl Default for ClassParameters {
     fn default() -> Self {
         Self {
             durability: Durability::default(),
+            zones: Zones::default(),
+            device_tags: None,
             clusters: vec![],
             options: vec![],
             allow: vec![NODES.into()],
@@ -131,6 +142,7 @@ impl ClassParameters {
 pub fn read(parameters: &BTreeMap<String, String>) -> Result<ClassParameters, String> {
     let mut class = ClassParameters::default();
     let (mut seen, mut gids, mut endpoints_prefix) = (BTreeSet::new(), (None, None), None);
+    let (mut zones, mut device_tags) = (None, None);
     for (key, value) in parameters {
         let lower = key.to_ascii_lowercase();
         if !seen.insert(lower.clone()) {
@@ -138,7 +150,7 @@ pub fn read(parameters: &BTreeMap<String, String>) -> Result<ClassParameters, St
         }
         let bad = || refused(&lower, key, value);
         match lower.as_str() {
-            "volumetype" => class.durability = durability(value).ok_or_else(bad)??,
+            "volumetype" => class.durability = durability(value).ok_or_else(bad)?,
             "clusters" | "clusterid" if seen.contains("clusters") && seen.contains("clusterid") => {
                 return Err(
                     "StorageClass parameters clusterid and clusters say the same: give one of them".into()
@@ -151,7 +163,10 @@ pub fn read(parameters: &BTreeMap<String, String>) -> Result<ClassParameters, St
             "gidmin" => gids.0 = Some(gid(value).ok_or_else(bad)?),
             "gidmax" => gids.1 = Some(gid(value).ok_or_else(bad)?),
             "snapfactor" => class.snapshot_factor = factor(value).ok_or_else(bad)?,
-            "zonechecking" => zone_checking(value).ok_or_else(bad)??,
+            "zonechecking" => zones = Some(zone_checking(value).ok_or_else(bad)?),
+            "devicetags" => {
+                device_tags = Some(value.parse::<TagRule>().map_err(|_| bad())?.to_string());
+            }
             "pvsource" => match value.as_str() {
                 "csi" => class.source = PvSource::Csi,
                 "glusterfs" => {
@@ -172,6 +187,11 @@ pub fn read(parameters: &BTreeMap<String, String>) -> Result<ClassParameters, St
         (_, None) => {}
     }
     class.gids = gid_range(gids, &class.source)?;
+    let in_options = |error: String| format!("StorageClass parameter volumeoptions: {error}");
+    let places = placement_options::read(&class.options).map_err(in_options)?;
+    class.durability = places.durability(class.durability).map_err(in_options)?;
+    class.zones = zones.or(places.zones).unwrap_or_default();
+    class.device_tags = device_tags.or(places.device_tags);
     Ok(class)
 }
 
@@ -202,35 +222,23 @@ fn list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
-/// Nothing for what is no volume type, an error for one that is not made yet.
-fn durability(text: &str) -> Option<Result<Durability, String>> {
-    let replicate = |replicas| Durability { type_: DurabilityType::Replicate, replicas: Some(replicas) };
-    let not_yet = "StorageClass parameter volumetype: dispersed volumes are not made yet; accepted is";
-    match text {
-        "none" => Some(Ok(Durability { type_: DurabilityType::None, replicas: None })),
-        "replicate" | "replicate:3" => Some(Ok(replicate(3))),
-        "replicate:2" => Some(Ok(replicate(2))),
-        _ if text == "disperse" || text.starts_with("disperse:") => {
-            Some(Err(format!("{not_yet} {}", KEYS[0].1)))
-        }
-        _ => None,
-    }
+fn durability(text: &str) -> Option<Durability> {
+    Some(match text {
+        "none" => Durability::none(),
+        "replicate" | "replicate:3" => Durability::replicate(3),
+        "replicate:2" => Durability::replicate(2),
+        "disperse:2:1" => Durability::disperse(2, 1),
+        "disperse" | "disperse:4:2" => Durability::disperse(4, 2),
+        "disperse:8:3" => Durability::disperse(8, 3),
+        "disperse:8:4" => Durability::disperse(8, 4),
+        _ => return None,
+    })
 }
 
 fn options(key: &str, text: &str) -> Result<Vec<String>, String> {
     let options = list(text);
     for option in &options {
         check_option(option).map_err(|error| format!("StorageClass parameter {key}: {error}"))?;
-        // Heketi takes some wishes of its own in the clothes of options. What cannot be met is refused.
-        let (name, value) = option.split_once([' ', '\t']).unwrap_or((option, ""));
-        let met = match name {
-            "user.heketi.zone-checking" => value.trim() == "none",
-            "user.heketi.arbiter" => value.trim() == "false",
-            _ => !name.starts_with("user.heketi.device-tag-match"),
-        };
-        if !met {
-            return Err(format!("StorageClass parameter {key}: {option:?} is not offered yet: leave it out"));
-        }
     }
     Ok(options)
 }
@@ -281,11 +289,11 @@ fn factor(text: &str) -> Option<f64> {
     text.parse().ok().filter(|factor| (1.0..=100.0).contains(factor))
 }
 
-fn zone_checking(text: &str) -> Option<Result<(), String>> {
-    let not_yet = "StorageClass parameter zoneChecking: strict is not offered yet; accepted is none";
+fn zone_checking(text: &str) -> Option<Zones> {
     match text {
-        "none" => Some(Ok(())),
-        "strict" => Some(Err(not_yet.into())),
+        "none" => Some(Zones::None),
+        "soft" => Some(Zones::Soft),
+        "strict" => Some(Zones::Strict),
         _ => None,
     }
 }
@@ -293,6 +301,7 @@ fn zone_checking(text: &str) -> Option<Result<(), String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Bytes;
 
     fn parameters(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -308,10 +317,12 @@ mod tests {
             ("volumenameprefix", "team-a"),
             ("gidMin", "3000"),
             ("snapfactor", "1.5"),
-            ("zoneChecking", "none"),
+            ("zoneChecking", "strict"),
+            ("deviceTags", "disk!=hdd"),
         ]))
         .unwrap();
         assert_eq!(class.durability.set_size(), 2);
+        assert_eq!((class.zones, class.device_tags.as_deref()), (Zones::Strict, Some("disk!=hdd")));
         assert_eq!(class.clusters, ["a", "b"]);
         assert_eq!(class.options, ["performance.cache-size 256MB", "user.heketi.zone-checking none"]);
         assert_eq!(class.allow, ["nodes", "10.0.0.0/24"]);
@@ -322,6 +333,19 @@ mod tests {
         assert_eq!(plain.allow, ["nodes"]);
         assert!(read(&parameters(&[("allow", "any")])).unwrap().allow.is_empty());
         assert_eq!((plain.durability.set_size(), plain.gids, plain.source), (3, None, PvSource::Csi));
+    }
+
+    #[test]
+    fn every_durability_is_offered() {
+        let of = |pairs: &[(&str, &str)]| read(&parameters(pairs)).unwrap();
+        assert_eq!(of(&[("volumetype", "none")]).durability, Durability::none());
+        assert_eq!(of(&[("volumetype", "disperse:8:3")]).durability, Durability::disperse(8, 3));
+        let options = "user.heketi.arbiter true, user.heketi.average-file-size 1024";
+        let arbiter = of(&[("volumetype", "replicate:3"), ("volumeoptions", options)]);
+        assert_eq!(arbiter.durability, Durability::arbiter(Bytes::from_kib(1024)));
+        let two =
+            read(&parameters(&[("volumetype", "replicate:2"), ("volumeoptions", options)])).unwrap_err();
+        assert!(two.contains("third of three replicas"), "{two}");
     }
 
     #[test]
@@ -360,13 +384,13 @@ mod tests {
         for (key, value, accepted) in [
             ("volumtype", "none", "replicate:3"),
             ("volumetype", "replicate:4", "replicate:3"),
-            ("volumetype", "disperse:4:2", "dispersed volumes are not made yet"),
+            ("volumetype", "disperse:3:1", "disperse:4:2"),
             ("gidMin", "1999", "2000 to 2147483646"),
             ("gidMax", "many", "2000 to 2147483646"),
             ("snapfactor", "0.5", "1 to 100"),
             ("snapfactor", "NaN", "1 to 100"),
-            ("zoneChecking", "strict", "strict is not offered yet"),
-            ("zoneChecking", "maybe", "accepted is none"),
+            ("zoneChecking", "maybe", "accepted is none, soft or strict"),
+            ("deviceTags", "ssd", "key=value or key!=value"),
             ("pvSource", "nfs", "csi or glusterfs"),
             ("customepnameprefix", "Upper", "26 lower-case"),
             ("customepnameprefix", "1digit", "26 lower-case"),
@@ -378,8 +402,8 @@ mod tests {
             ("volumenameprefix", "a_b", "letters, digits and '-'"),
             ("volumenameprefix", "$(id)", "letters, digits and '-'"),
             ("volumeoptions", "a.b --log-file=/x", "does not begin with `--`"),
-            ("volumeoptions", "user.heketi.arbiter true", "not offered yet"),
-            ("volumeoptions", "user.heketi.zone-checking strict", "not offered yet"),
+            ("volumeoptions", "user.heketi.arbiter perhaps", "accepted is true or false"),
+            ("volumeoptions", "user.heketi.zone-checking hard", "accepted is none, soft or strict"),
             ("csi.storage.k8s.io/fstype", "xfs", "leave it out"),
             ("csi.storage.k8s.io/node-stage-secret-name", "x", "need no Secret"),
             ("csi.storage.k8s.io/secret-name", "x", "need no Secret"),

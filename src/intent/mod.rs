@@ -5,6 +5,7 @@ pub mod class;
 pub mod cluster;
 pub mod device;
 pub mod node;
+pub mod placement_options;
 pub mod volume;
 
 use std::collections::BTreeMap;

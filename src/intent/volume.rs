@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use super::{AskError, DECISION_TIMEOUT, Decision, Intent, Progress, WRITE_TRIES, metadata};
+use crate::placement::{Index, Plan};
 use crate::resources::{EXPANDED, GlusterVolume, GlusterVolumeSpec, OnRefusal, PLACED, condition};
 use crate::store::StoreError;
 use crate::units::{Bytes, GIB, Id};
@@ -56,6 +57,18 @@ pub async fn create(intent: &Intent, ask: VolumeAsk) -> Result<Decision<GlusterV
     object.metadata = metadata(&ask.object_name, ask.id, ask.annotations);
     let made = intent.store.create(&object).await?;
     intent.decision(&intent.volumes, made, decided).await
+}
+
+/// What would become of an ask, by what the caches show now. Nothing is written.
+pub fn plan(intent: &Intent, ask: VolumeAsk) -> Plan {
+    let mut object = GlusterVolume::new(&ask.object_name, ask.spec);
+    object.metadata = metadata(&ask.object_name, ask.id, ask.annotations);
+    let mut index = Index::default();
+    index.set_topology(&intent.clusters.list(), &intent.nodes.list(), &intent.devices.list());
+    for volume in intent.volumes.list() {
+        index.see_volume(&volume.name_any(), Some(&volume));
+    }
+    index.plan(&object)
 }
 
 /// Writes the wish for a volume that is tried until it succeeds, and gives back what is stored: the

@@ -14,9 +14,7 @@ use kube::runtime::controller::Action;
 
 use super::events::Tone;
 use super::ours::Wish;
-use super::{
-    AGAIN, PROVISIONED_BY, PROVISIONER, PV_FINALIZER, PassError, Provisioner, endpoints,
-};
+use super::{AGAIN, PROVISIONED_BY, PROVISIONER, PV_FINALIZER, PassError, Provisioner, endpoints};
 use crate::intent::class::PvSource;
 use crate::intent::volume;
 use crate::resources::{GlusterVolume, id_of};

@@ -10,7 +10,7 @@ use kube::runtime::controller::Action;
 
 use super::events::Tone;
 use super::ours::{self, Verdict, Wish};
-use super::{AGAIN, PassError, Provisioner, bind, live_claim, object_name, resize};
+use super::{AGAIN, PassError, Provisioner, bind, object_name, resize};
 use crate::intent::AskError;
 use crate::intent::cluster;
 use crate::intent::volume::{self, HOLDER, VolumeAsk};
@@ -110,11 +110,8 @@ async fn begin(
     if !provisioner.has_its_turn(claim) {
         return Ok(Begun::Later(Action::await_change()));
     }
-    // A cache may show a claim that is no more, or not yet that it is bound.
-    if !is_still_wanted(provisioner, claim).await? {
-        provisioner.done_with(&uid);
-        return Ok(Begun::Later(Action::await_change()));
-    }
+    // A cache may show a claim that is no more, or not yet that it is bound. What is begun for it then is the volume
+    // of that claim's uid and no other, and `orphan` takes it back after a live look.
     let spec = match provisioner.spec_of(claim, wish) {
         Ok(spec) => spec,
         Err(why) => {
@@ -187,18 +184,6 @@ fn is_outdated(
         volume.spec.gid,
     );
     gid_in_use || now != volume.spec || wish.parameters.gids.is_some() != (volume.spec.gid != 0)
-}
-
-/// Reads the claim live. Its PersistentVolume needs no look of its own: it has the name of the volume, which is
-/// made from the claim's uid, so what is begun twice is the same volume, and the second PersistentVolume of that
-/// name is refused.
-async fn is_still_wanted(
-    provisioner: &Provisioner,
-    claim: &PersistentVolumeClaim,
-) -> Result<bool, PassError> {
-    let uid = claim.uid().unwrap_or_default();
-    let live = live_claim(provisioner, &claim.namespace().unwrap_or_default(), &claim.name_any()).await?;
-    Ok(live.is_some_and(|live| live.uid().as_deref() == Some(&uid) && ours::is_unbound(&live)))
 }
 
 impl Provisioner {

@@ -2,8 +2,9 @@
 //! over our PersistentVolumes, and over volumes whose claim went away before it was served.
 //!
 //! Rules of the contract with Kubernetes that are easy to break: names come from uids, never from
-//! names; before a create and before a delete the objects are read live, since a cache may show a
-//! world that is no more; what may exist is never given up.
+//! names; before a delete the objects are read live, since a cache may show a world that is no more (a
+//! create needs no look: it can only make the one volume of its claim, which is taken back if nobody
+//! waits for it); what may exist is never given up.
 
 mod admission;
 mod bind;

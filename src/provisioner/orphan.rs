@@ -1,11 +1,11 @@
-//! Volumes whose claims went away before they were served, and volumes that somebody deletes while
-//! they are in use.
+//! Volumes whose claims went away before they were served, or were bound to something else, and volumes that
+//! somebody deletes while they are in use.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::PersistentVolume;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
@@ -22,8 +22,8 @@ const YOUNG: SignedDuration = SignedDuration::from_hours(1);
 /// How often a volume is looked at that waits for a person.
 const SELDOM: Duration = Duration::from_secs(1800);
 
-/// One pass over a volume that was made for a claim. When neither the claim nor its PersistentVolume
-/// is there any more, nobody will ever know of it, and it is taken back. When somebody else deletes
+/// One pass over a volume that was made for a claim. When neither a claim that waits for it nor its
+/// PersistentVolume is there, nobody will ever know of it, and it is taken back. When somebody else deletes
 /// it while its PersistentVolume is in use, it stays.
 pub async fn pass(volume: Arc<GlusterVolume>, provisioner: Arc<Provisioner>) -> Result<Action, PassError> {
     let Some(claim_ref) = volume.spec.claim_ref.as_ref() else { return Ok(Action::await_change()) };
@@ -38,13 +38,14 @@ pub async fn pass(volume: Arc<GlusterVolume>, provisioner: Arc<Provisioner>) -> 
     if volume.annotations().contains_key(SERVED) || provisioner.volumes.get(&name).is_some() {
         return Ok(Action::await_change());
     }
-    if claim_is_seen(&provisioner, claim_ref) {
-        // The claim wakes this again when it goes.
+    let reference = ObjectRef::new(&claim_ref.name).within(&claim_ref.namespace);
+    if provisioner.claims.get_ref(&reference).is_some_and(|seen| may_wait(&seen, claim_ref, &name)) {
+        // The claim wakes this again when it is bound or goes.
         return Ok(Action::requeue(AGAIN * 6));
     }
     // First the claim, then the PersistentVolume: while a claim is served, one of them is there.
     let claim = live_claim(&provisioner, &claim_ref.namespace, &claim_ref.name).await?;
-    if claim.is_some_and(|claim| claim.uid().as_deref() == Some(&claim_ref.uid)) {
+    if claim.is_some_and(|claim| may_wait(&claim, claim_ref, &name)) {
         return Ok(Action::requeue(AGAIN));
     }
     if provisioner.intent.store.get::<PersistentVolume>(&name).await?.is_some() {
@@ -58,16 +59,17 @@ pub async fn pass(volume: Arc<GlusterVolume>, provisioner: Arc<Provisioner>) -> 
     tracing::info!(
         volume = name,
         claim = claim_ref.name,
-        "the claim went away before it was served; its volume is taken back"
+        "its claim went away, or was bound to another volume, before it was served; it is taken back"
     );
     volume::delete(&provisioner.intent, &name, volume.uid()).await?;
     provisioner.gids.forget(&claim_ref.uid);
     Ok(Action::await_change())
 }
 
-fn claim_is_seen(provisioner: &Provisioner, claim: &ClaimRef) -> bool {
-    let seen = provisioner.claims.get_ref(&ObjectRef::new(&claim.name).within(&claim.namespace));
-    seen.is_some_and(|seen| seen.uid().as_deref() == Some(&claim.uid))
+/// Whether a claim is the one that a volume was made for, and may be bound to its PersistentVolume of that name.
+fn may_wait(claim: &PersistentVolumeClaim, made_for: &ClaimRef, name: &str) -> bool {
+    let bound = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref()).unwrap_or_default();
+    claim.uid().as_deref() == Some(&made_for.uid) && (bound.is_empty() || bound == name)
 }
 
 /// Whether a volume is still being made, or was ready for the first time a short while ago.

@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use super::{PROVISIONER, quantity};
 use crate::intent::class::{self, ClassParameters};
 use crate::intent::volume::SMALLEST;
-use crate::resources::{ClaimRef, GlusterVolumeSpec, OnRefusal, Sizing};
+use crate::resources::{ClaimRef, GlusterVolumeSpec};
 use crate::units::Bytes;
 
 const ASKED_OF: [&str; 2] =
@@ -194,17 +194,16 @@ pub fn volume_spec(
     };
     GlusterVolumeSpec {
         name: parameters.volume_name(&[&claim_ref.namespace, &claim_ref.name], &claim_ref.uid),
-        size: wish.size,
-        sizing: Sizing::Usable,
         durability: parameters.durability,
+        zones: parameters.zones,
+        device_tags: parameters.device_tags.clone(),
         clusters,
         snapshot_factor: parameters.snapshot_factor,
         options: parameters.options.clone(),
         allow: parameters.allow.clone(),
         gid,
-        block: false,
         claim_ref: Some(claim_ref),
-        on_refusal: OnRefusal::Retry,
+        ..GlusterVolumeSpec::sized(wish.size)
     }
 }
 

@@ -28,8 +28,9 @@ pub use conditions::{
 pub use device::{DeviceCapacity, GlusterDevice, GlusterDeviceSpec, GlusterDeviceStatus};
 pub use node::{GlusterNode, GlusterNodeSpec, GlusterNodeStatus, Hostnames, KubernetesNode};
 pub use volume::{
-    ClaimRef, Durability, DurabilityType, GlusterVolume, GlusterVolumeSpec, GlusterVolumeStatus, LastError,
-    MountInfo, Observed, OnRefusal, PlacedBrick, Placement, Rebalance, RebalancePhase, Refusal, Sizing,
+    AVERAGE_FILE, Arbiter, ClaimRef, Durability, DurabilityType, GlusterVolume, GlusterVolumeSpec,
+    GlusterVolumeStatus, LastError, MountInfo, Observed, OnRefusal, PlacedBrick, Placement, Rebalance,
+    RebalancePhase, Refusal, Sizing, Zones,
 };
 
 use crate::units::Id;

@@ -63,7 +63,16 @@ pub struct GlusterVolumeSpec {
     #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("the durability cannot change"))]
     pub durability: Durability,
-    /// The names of the GlusterClusters that may hold it, tried in this order; any when empty.
+    /// How the bricks of a set lie in failure zones: None, Soft (in as many as have room) or Strict.
+    #[serde(default)]
+    pub zones: Zones,
+    /// A rule about the tags of devices, those of their nodes included: `key=value`, or `key!=value`, which
+    /// devices without the tag keep too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128), regex(pattern = crate::units::TAG_RULE_PATTERN))]
+    pub device_tags: Option<String>,
+    /// The names of the GlusterClusters that may hold it, tried in this order; when empty any, the one with the
+    /// most space first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 253)))]
     pub clusters: Vec<String>,
@@ -98,6 +107,28 @@ pub struct GlusterVolumeSpec {
     pub on_refusal: OnRefusal,
 }
 
+impl GlusterVolumeSpec {
+    /// A wish for a volume of that size, all else as it is when nobody says.
+    pub fn sized(size: Bytes) -> Self {
+        Self {
+            name: None,
+            size,
+            sizing: Sizing::default(),
+            durability: Durability::default(),
+            zones: Zones::default(),
+            device_tags: None,
+            clusters: vec![],
+            snapshot_factor: 1.0,
+            options: vec![],
+            allow: vec![],
+            gid: 0,
+            block: false,
+            claim_ref: None,
+            on_refusal: OnRefusal::default(),
+        }
+    }
+}
+
 /// What the size of a volume means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Sizing {
@@ -112,14 +143,41 @@ pub enum Sizing {
 #[derive(kube::KubeSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.type == 'replicate' ? (has(self.replicas) && self.replicas >= 2 && self.replicas <= 3) : !has(self.replicas)")
-    .message("replicate needs replicas: 2 or 3; none takes no replicas"))]
+    .message("replicate needs replicas: 2 or 3; none and disperse take no replicas"))]
+#[x_kube(validation = Rule::new("!has(self.arbiter) || (self.type == 'replicate' && has(self.replicas) && self.replicas == 3)")
+    .message("an arbiter is the third of three replicas: it needs type replicate and replicas 3"))]
+#[x_kube(validation = Rule::new("self.type == 'disperse' ? (has(self.data) && has(self.redundancy) && self.redundancy < self.data) : !(has(self.data) || has(self.redundancy))")
+    .message("disperse needs data and redundancy, with more data than redundancy; none and replicate take neither"))]
 pub struct Durability {
-    /// none: each byte once. replicate: each byte on as many nodes as replicas says.
+    /// none: each byte once. replicate: each byte on as many nodes as replicas says. disperse: each file is
+    /// cut over data bricks, and redundancy more may be lost.
     #[serde(rename = "type")]
     pub type_: DurabilityType,
     /// How many bricks hold each byte: 2 or 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
+    /// The third of three replicas holds the names of files and not their content: it keeps the other two
+    /// from going apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arbiter: Option<Arbiter>,
+    /// Over how many bricks a file is cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 16))]
+    pub data: Option<u32>,
+    /// How many bricks of a set may be lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 8))]
+    pub redundancy: Option<u32>,
+}
+
+/// An arbiter brick in each set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Arbiter {
+    /// How large a file is on average. It decides how large the arbiter's brick is: 1 KiB for each file that the
+    /// data bricks hold then.
+    #[serde(default = "average_file_size")]
+    pub average_file_size: Bytes,
 }
 
 /// The kinds of durability.
@@ -130,22 +188,70 @@ pub enum DurabilityType {
     None,
     /// Each byte on several nodes.
     Replicate,
+    /// Each file cut over several nodes, some of which may be lost.
+    Disperse,
 }
 
 impl Default for Durability {
     fn default() -> Self {
-        Self { type_: DurabilityType::Replicate, replicas: Some(3) }
+        Self::replicate(3)
     }
 }
 
 impl Durability {
+    const fn of(type_: DurabilityType) -> Self {
+        Self { type_, replicas: None, arbiter: None, data: None, redundancy: None }
+    }
+
+    /// Each byte once.
+    pub const fn none() -> Self {
+        Self::of(DurabilityType::None)
+    }
+
+    /// Each byte on so many nodes: 2 or 3.
+    pub const fn replicate(replicas: u32) -> Self {
+        Self { replicas: Some(replicas), ..Self::of(DurabilityType::Replicate) }
+    }
+
+    /// Each byte on two nodes, and a third one that knows which of them is right. The size is that of a file on
+    /// average.
+    pub const fn arbiter(average_file_size: Bytes) -> Self {
+        Self { arbiter: Some(Arbiter { average_file_size }), ..Self::replicate(3) }
+    }
+
+    /// Each file cut over `data` bricks, with `redundancy` more that may be lost.
+    pub const fn disperse(data: u32, redundancy: u32) -> Self {
+        Self { data: Some(data), redundancy: Some(redundancy), ..Self::of(DurabilityType::Disperse) }
+    }
+
     /// How many bricks make one set.
     pub fn set_size(&self) -> usize {
-        match self.type_ {
+        let count = match self.type_ {
             DurabilityType::None => 1,
-            DurabilityType::Replicate => self.replicas.map_or(3, |replicas| replicas as usize),
-        }
+            DurabilityType::Replicate => self.replicas.unwrap_or(3),
+            DurabilityType::Disperse => self.data.unwrap_or(4) + self.redundancy.unwrap_or(2),
+        };
+        count as usize
     }
+}
+
+/// How the bricks of a set lie in failure zones. They lie on nodes of their own in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Zones {
+    /// Zones do not count.
+    None,
+    /// In as many zones as have room.
+    #[default]
+    Soft,
+    /// Each in a zone of its own, or not at all.
+    Strict,
+}
+
+/// How large a file is on average when nobody says: as Heketi assumes.
+pub const AVERAGE_FILE: Bytes = Bytes(64 << 10);
+
+fn average_file_size() -> Bytes {
+    AVERAGE_FILE
 }
 
 /// The claim that a volume was made for.
@@ -280,6 +386,9 @@ pub struct PlacedBrick {
     pub set: u32,
     /// Its position in the set, from 0.
     pub position: u32,
+    /// Whether it is the arbiter of its set.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub arbiter: bool,
     /// Whether the brick belongs to an expansion that is not done: it may exist or not, and GlusterFS may
     /// have added it to the volume or not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

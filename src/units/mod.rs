@@ -4,6 +4,7 @@ mod id;
 mod names;
 mod network;
 mod size;
+mod tags;
 
 pub use id::{Id, ParseIdError};
 pub use names::{
@@ -12,3 +13,4 @@ pub use names::{
 };
 pub use network::{ALLOWED_PATTERN, Allowed, NODES, Prefix};
 pub use size::{Bytes, GIB, KIB, MIB, ParseSizeError};
+pub use tags::{TAG_RULE_PATTERN, TagRule};

@@ -25,6 +25,12 @@ pub enum NameError {
          10.0.0.0/24 (GlusterFS takes none of IPv6)"
     )]
     Client(String),
+    /// No rule about tags.
+    #[error(
+        "{0:?} is no rule about tags: write key=value or key!=value, the key of at most 32 letters, digits and \
+         '_.-', the value of at most 64 of them and '/:'"
+    )]
+    TagRule(String),
     /// Not the absolute path of a device.
     #[error("{0:?} is not a device path: it starts with '/' and has letters, digits and '_.:/-' only")]
     Device(String),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bricklayer::executor::ops::gluster::{NewVolume, create_volume};
+use bricklayer::executor::ops::gluster::{NewVolume, Sets, create_volume};
 use bricklayer::executor::transport::sim::{Fault, Rule};
 use bricklayer::executor::{Argv, Batch, LOOK_DEADLINE, Transport};
 use bricklayer::intent::{self, Decision};
@@ -148,7 +148,8 @@ fn a_volume_of_somebody_else_stays() {
         for n in 1..=3 {
             rig.sim.run(&host(n), &mkdir(n)).await.expect("an answer");
         }
-        let theirs = NewVolume { name: "data".into(), replicas: 3, bricks: (1..=3).map(brick).collect() };
+        let theirs =
+            NewVolume { name: "data".into(), sets: Sets::Replica(3), bricks: (1..=3).map(brick).collect() };
         let mut force = create_volume(&theirs);
         force.0.push("force".into());
         let reply = rig.sim.run(&host(1), &Batch::one(force, LOOK_DEADLINE)).await.expect("an answer");

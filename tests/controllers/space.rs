@@ -1,7 +1,7 @@
 //! Derived space is physical space, whatever was made and removed in whatever order.
 
 use bricklayer::intent::Decision;
-use bricklayer::resources::{Durability, DurabilityType, GlusterVolume, GlusterVolumeSpec};
+use bricklayer::resources::{Durability, GlusterVolume, GlusterVolumeSpec};
 use bricklayer::units::{Bytes, GIB};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -29,8 +29,8 @@ fn event() -> impl Strategy<Value = Event> {
 
 fn spec(mib: u64, replicas: u32, tenths: u32) -> GlusterVolumeSpec {
     let durability = match replicas {
-        1 => Durability { type_: DurabilityType::None, replicas: None },
-        more => Durability { type_: DurabilityType::Replicate, replicas: Some(more) },
+        1 => Durability::none(),
+        more => Durability::replicate(more),
     };
     let (size, snapshot_factor) = (Bytes(mib << 20), f64::from(tenths) / 10.0);
     GlusterVolumeSpec { size, durability, snapshot_factor, ..wish(1) }

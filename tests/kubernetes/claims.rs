@@ -182,6 +182,27 @@ pub fn made_again(world: &World) {
     world.audit(operator, 0);
 }
 
+/// What was begun for a claim that was bound to another PersistentVolume meanwhile: nobody will ever use it.
+pub fn bound_elsewhere(world: &World) {
+    let operator = world.operator();
+    world.topology();
+    let by_hand = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "by-hand"},
+        "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteMany"], "storageClassName": "gluster",
+            "persistentVolumeReclaimPolicy": "Retain", "nfs": {"server": "x", "path": "/"},
+            "claimRef": {"namespace": "default", "name": "data"}}});
+    apply(world, &[by_hand, claim("data", json!({"volumeName": "by-hand"}))]);
+    assert_eq!(wait_bound(world, "data"), "by-hand");
+    let uid = world.cluster.value(&["pvc/data"], "{.metadata.uid}");
+    let volume = json!({"apiVersion": "bricklayer.dev/v1alpha1", "kind": "GlusterVolume",
+        "metadata": {"name": format!("pvc-{uid}")},
+        "spec": {"size": "1Gi", "claimRef": {"namespace": "default", "name": "data", "uid": uid}}});
+    apply(world, &[volume]);
+    world.cluster.run(&["wait", "--for=delete", &format!("gvol/pvc-{uid}"), "--timeout=90s"]);
+    world.cluster.run(&["delete", "pvc/data", "pv/by-hand", "--timeout=60s"]);
+    clear(world);
+    world.audit(operator, 0);
+}
+
 /// Whatever refuses the PersistentVolume: the volume that is made for it stays, and it is tried until it
 /// is taken.
 pub fn persistent_volume_refused(world: &World) {

@@ -15,6 +15,7 @@ mod csi;
 #[path = "../csi_controller/client.rs"]
 mod csi_client;
 mod expansion;
+mod refusals;
 mod replicas;
 mod rights;
 mod topology;
@@ -47,10 +48,12 @@ fn main() -> ExitCode {
         ("classes, good and bad", classes::table),
         ("the class is what counts, not the claim", classes::made_anew),
         ("a volume for the kubelets of old", classes::old_source),
+        ("a refusal names its cause everywhere", refusals::every_cause),
         ("access modes and sizes", claims::modes_and_sizes),
         ("claims that wait for others", claims::waiting),
         ("a policy that is changed late wins", claims::policy_changed),
         ("a claim made again at once is another claim", claims::made_again),
+        ("a volume whose claim is bound elsewhere is taken back", claims::bound_elsewhere),
         ("a PersistentVolume that is refused for a while", claims::persistent_volume_refused),
         ("a claim grows", expansion::grows),
         ("a claim that cannot grow says why, and may ask for less", expansion::refused),
@@ -158,8 +161,12 @@ fn schema(world: &World) {
         (object("GlusterCluster", both), "exactly one transport"),
         (ssh(json!({})), "known hosts are required"),
         (volume(json!({"type": "replicate", "replicas": 5})), "replicas: 2 or 3"),
-        (volume(json!({"type": "none", "replicas": 2})), "none takes no replicas"),
+        (volume(json!({"type": "none", "replicas": 2})), "none and disperse take no replicas"),
         (volume(json!({"type": "magic"})), "Unsupported value"),
+        (volume(json!({"type": "replicate", "replicas": 2, "arbiter": {}})), "third of three replicas"),
+        (volume(json!({"type": "disperse", "data": 2, "redundancy": 2})), "more data than redundancy"),
+        (volume(json!({"type": "none", "data": 4})), "take neither"),
+        (object("GlusterVolume", json!({"size": "1Gi", "deviceTags": "a b"})), "spec.deviceTags"),
         (object("GlusterVolume", json!({"size": "ten"})), "spec.size"),
         (object("GlusterVolume", json!({"size": "0"})), "at least one byte"),
         (object("GlusterVolume", json!({"size": "1Gi", "name": "a;id"})), "spec.name"),

@@ -16,7 +16,7 @@ use bricklayer::executor::Permit;
 use bricklayer::executor::transport::sim::{Sim, SimOptions, Snapshot};
 use bricklayer::intent::{self, Decision, Intent, volume::VolumeAsk};
 use bricklayer::resources::{
-    Condition, Durability, GlusterCluster, GlusterClusterSpec, GlusterDevice, GlusterDeviceSpec, GlusterNode,
+    Condition, GlusterCluster, GlusterClusterSpec, GlusterDevice, GlusterDeviceSpec, GlusterNode,
     GlusterNodeSpec, GlusterVolume, GlusterVolumeSpec, Hostnames, Limits, OnRefusal, READY,
     SimulatedTransport, Sizing, State, TransportSpec, condition_is, definitions,
 };
@@ -168,19 +168,11 @@ pub fn device_name(n: usize, d: usize) -> String {
 
 /// A wish for a replica 3 volume.
 pub fn wish(gib: u64) -> GlusterVolumeSpec {
+    let size = Bytes::from_gib(gib);
     GlusterVolumeSpec {
-        name: None,
-        size: Bytes::from_gib(gib),
         sizing: Sizing::Bricks,
-        durability: Durability::default(),
-        clusters: vec![],
-        snapshot_factor: 1.0,
-        options: vec![],
-        allow: vec![],
-        gid: 0,
-        block: false,
-        claim_ref: None,
         on_refusal: OnRefusal::Forget,
+        ..GlusterVolumeSpec::sized(size)
     }
 }
 

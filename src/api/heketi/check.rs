@@ -43,8 +43,8 @@ pub enum Safety {
     None,
     /// Each byte on 2 or 3 nodes.
     Replicate(u32),
-    /// Not offered yet.
-    Disperse,
+    /// Each file cut over bricks that hold data, with more that may be lost.
+    Disperse(u32, u32),
 }
 
 /// The wrong fields of an object and what is wrong with them.
@@ -207,11 +207,13 @@ pub fn volume_create(request: &VolumeCreate) -> Result<Safety, Refused> {
         "disperse" => {
             let disperse = &request.durability.disperse;
             let pair = (disperse.data, disperse.redundancy);
-            if !matches!(pair, (2, 1) | (4, 2) | (8, 3) | (8, 4)) {
-                let text = format!("Invalid dispersion combination: {}+{}", pair.0, pair.1);
-                return Err(Refused::bad(text));
+            match pair {
+                (2, 1) => Ok(Safety::Disperse(2, 1)),
+                (4, 2) => Ok(Safety::Disperse(4, 2)),
+                (8, 3) => Ok(Safety::Disperse(8, 3)),
+                (8, 4) => Ok(Safety::Disperse(8, 4)),
+                (data, more) => Err(Refused::bad(format!("Invalid dispersion combination: {data}+{more}"))),
             }
-            Ok(Safety::Disperse)
         }
         _ => Ok(Safety::None),
     }
@@ -418,7 +420,10 @@ mod tests {
         assert_eq!(kind(r#"{"type":"replicate"}"#), Safety::Replicate(2));
         assert_eq!(kind(r#"{"type":"replicate","replicate":{"replica":1}}"#), Safety::None);
         assert_eq!(kind(r#"{"type":"replicate","replicate":{"replica":3}}"#), Safety::Replicate(3));
-        assert_eq!(kind(r#"{"type":"disperse","disperse":{"data":4,"redundancy":2}}"#), Safety::Disperse);
+        assert_eq!(
+            kind(r#"{"type":"disperse","disperse":{"data":4,"redundancy":2}}"#),
+            Safety::Disperse(4, 2)
+        );
     }
 
     #[test]

@@ -168,6 +168,7 @@ async fn handled(face: &Face, parts: &Parts, target: Target, body: Body) -> Resu
         Target::DeviceTags(id) => device::set_tags(face, &id, &received(body).await?).await,
         Target::Volumes if post => volume::create(face, &received(body).await?).await,
         Target::Volumes => volume::list(face).await,
+        Target::VolumePlan => volume::plan(face, &received(body).await?).await,
         Target::Volume(id) if delete => volume::delete(face, &id).await,
         Target::Volume(id) => volume::info(face, &id).await,
         Target::VolumeExpand(id) => volume::expand(face, &id, &received(body).await?).await,

@@ -29,6 +29,8 @@ pub enum Target {
     DeviceTags(String),
     /// `/volumes`
     Volumes,
+    /// `/volumes/plan`, which Heketi does not have
+    VolumePlan,
     /// `/volumes/{id}`
     Volume(String),
     /// `/volumes/{id}/expand`
@@ -85,6 +87,7 @@ fn target(path: &str) -> Option<Target> {
         ["devices", text, "state"] => id(text).map(Target::DeviceState),
         ["devices", text, "tags"] => id(text).map(Target::DeviceTags),
         ["volumes"] => Some(Target::Volumes),
+        ["volumes", "plan"] => Some(Target::VolumePlan),
         ["volumes", text] => id(text).map(Target::Volume),
         ["volumes", text, "expand"] => id(text).map(Target::VolumeExpand),
         ["queue", text] => id(text).map(Target::Queue),
@@ -104,6 +107,7 @@ fn methods(target: &Target) -> &'static [Method] {
         | Target::NodeTags(_)
         | Target::DeviceState(_)
         | Target::DeviceTags(_)
+        | Target::VolumePlan
         | Target::VolumeExpand(_) => &[Method::POST],
         Target::Queue(_) => &[Method::GET],
     }
@@ -184,6 +188,8 @@ mod tests {
             (Method::GET, "", Route::Unknown),
             (Method::GET, "/hello", Route::Unknown),
             (Method::POST, &format!("/volumes/{id}/expand"), Route::Known(Target::VolumeExpand(id.clone()))),
+            (Method::POST, "/volumes/plan", Route::Known(Target::VolumePlan)),
+            (Method::GET, "/volumes/plan", Route::WrongMethod),
             (Method::GET, &format!("/volumes/{id}/expand"), Route::WrongMethod),
             (Method::POST, &format!("/volumes/{id}/clone"), Route::Unknown),
             (Method::GET, "/blockvolumes", Route::Unknown),

@@ -199,15 +199,24 @@ fn echo(volume: &GlusterVolume) -> wire::VolumeEcho {
         return echo;
     }
     let spec = &volume.spec;
-    let replicated = spec.durability.type_ == DurabilityType::Replicate;
+    let durability = &spec.durability;
+    let kind = match durability.type_ {
+        DurabilityType::None => "none",
+        DurabilityType::Replicate => "replicate",
+        DurabilityType::Disperse => "disperse",
+    };
+    let number = |count: Option<u32>| count.map_or(0, i64::from);
     let mut options = vec![String::new()];
     options.extend(spec.options.iter().cloned());
     options.push(String::new());
     wire::VolumeEcho {
         durability: wire::Durability {
-            kind: if replicated { "replicate" } else { "none" }.into(),
-            replicate: wire::Replicate { replica: spec.durability.replicas.map_or(0, i64::from) },
-            disperse: wire::Disperse::default(),
+            kind: kind.into(),
+            replicate: wire::Replicate { replica: number(durability.replicas) },
+            disperse: wire::Disperse {
+                data: number(durability.data),
+                redundancy: number(durability.redundancy),
+            },
         },
         snapshot: wire::Snapshot { enable: spec.snapshot_factor > 1.0, factor: spec.snapshot_factor },
         glustervolumeoptions: options,

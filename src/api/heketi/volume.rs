@@ -14,8 +14,8 @@ use super::ticket::{Noun, Ticket};
 use super::view::{self, ECHO, sees_cluster, sees_node, sees_volume};
 use super::wire::{VolumeCreate, VolumeEcho, VolumeExpand, VolumeList};
 use crate::intent::volume::VolumeAsk;
-use crate::intent::{self, AskError, Decision, given_up};
-use crate::resources::{Durability, DurabilityType, GlusterVolumeSpec, Limits, OnRefusal, Sizing, id_of};
+use crate::intent::{self, AskError, Decision, given_up, placement_options};
+use crate::resources::{Durability, GlusterVolumeSpec, Limits, OnRefusal, Sizing, id_of};
 use crate::store::StoreError;
 use crate::units::{Bytes, GIB, Id};
 
@@ -24,13 +24,6 @@ const MAX_GIB: u64 = (1 << 33) - 1;
 
 /// The volume that holds Heketi's own database is not deleted by its clients.
 const DATABASE_VOLUME: &str = "heketidbstorage";
-
-/// Options that Heketi itself understands, and the values of those that change nothing.
-const READ_OPTIONS: [(&str, &[&str]); 3] = [
-    ("user.heketi.arbiter", &["0", "f", "F", "FALSE", "false", "False"]),
-    ("user.heketi.zone-checking", &["none"]),
-    ("user.heketi.device-tag-match", &[]),
-];
 
 /// `GET /volumes`: ids in ascending order.
 pub async fn list(face: &Face) -> Result<Answer, Refused> {
@@ -74,6 +67,17 @@ pub async fn create(face: &Face, body: &[u8]) -> Result<Answer, Refused> {
             Err(refusal::told(refusals, &volume_name))
         }
     }
+}
+
+/// `POST /volumes/plan`, with the body of a create: 200 with what would become of it. Nothing is made, and nothing
+/// is kept: what fits now may not fit a moment later.
+pub async fn plan(face: &Face, body: &[u8]) -> Result<Answer, Refused> {
+    let request: VolumeCreate = json::read(body)?;
+    let safety = check::volume_create(&request)?;
+    let clusters = chosen_clusters(face, &request).await?;
+    check_size(face, &request)?;
+    let ask = ask(face, Id::random(), request, safety, clusters)?;
+    Ok(answer::json(StatusCode::OK, &intent::volume::plan(&face.intent, ask)))
 }
 
 /// `POST /volumes/{id}/expand`: 202 when the new bricks have their places, or an earlier expansion goes on.
@@ -167,11 +171,9 @@ fn ask(
         Refused::failed(text)
     };
     let durability = match safety {
-        Safety::None => Durability { type_: DurabilityType::None, replicas: None },
-        Safety::Replicate(replicas) => {
-            Durability { type_: DurabilityType::Replicate, replicas: Some(replicas) }
-        }
-        Safety::Disperse => return Err(not_offered("disperse")),
+        Safety::None => Durability::none(),
+        Safety::Replicate(replicas) => Durability::replicate(replicas),
+        Safety::Disperse(data, redundancy) => Durability::disperse(data, redundancy),
     };
     if request.block {
         return Err(not_offered("hosting block volumes"));
@@ -182,9 +184,8 @@ fn ask(
     all.extend(request.glustervolumeoptions);
     all.extend(listed(&options.post_request_volume_options));
     let set: Vec<String> = all.iter().filter(|o| !o.trim().is_empty()).cloned().collect();
-    if let Some(name) = set.iter().find_map(|option| unknown_wish(option)) {
-        return Err(not_offered(name));
-    }
+    let places = placement_options::read(&set).map_err(Refused::bad)?;
+    let durability = places.durability(durability).map_err(Refused::bad)?;
     let snapshot = &request.snapshot;
     let snapshot_factor = if snapshot.enable { snapshot.factor } else { 1.0 };
     let echo = VolumeEcho {
@@ -196,17 +197,16 @@ fn ask(
     let echo = serde_json::to_string(&echo).map_err(|error| Refused::failed(error.to_string()))?;
     let spec = GlusterVolumeSpec {
         name: Some(request.name).filter(|name| !name.is_empty()),
-        size: gib(request.size),
         sizing: Sizing::Bricks,
         durability,
+        zones: places.zones.unwrap_or_default(),
+        device_tags: places.device_tags,
         clusters,
         snapshot_factor,
         options: set,
-        allow: vec![],
         gid: request.gid,
-        block: false,
-        claim_ref: None,
         on_refusal: OnRefusal::Forget,
+        ..GlusterVolumeSpec::sized(gib(request.size))
     };
     Ok(VolumeAsk {
         object_name: id.to_string(),
@@ -216,34 +216,9 @@ fn ask(
     })
 }
 
-/// The name of an option that asks for something we do not do yet.
-fn unknown_wish(option: &str) -> Option<&'static str> {
-    let (name, value) = option.trim().split_once(char::is_whitespace).unwrap_or((option.trim(), ""));
-    READ_OPTIONS
-        .iter()
-        .find(|(known, harmless)| *known == name && !harmless.contains(&value.trim()))
-        .map(|(known, _)| *known)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn wishes_that_are_not_offered_are_found() {
-        for (option, wish) in [
-            ("performance.cache-size 256MB", None),
-            ("user.heketi.arbiter true", Some("user.heketi.arbiter")),
-            ("user.heketi.arbiter  1", Some("user.heketi.arbiter")),
-            ("user.heketi.arbiter false", None),
-            ("user.heketi.zone-checking none", None),
-            (" user.heketi.zone-checking strict", Some("user.heketi.zone-checking")),
-            ("user.heketi.device-tag-match a=b", Some("user.heketi.device-tag-match")),
-            ("user.heketi.average-file-size 64", None),
-        ] {
-            assert_eq!(unknown_wish(option), wish, "{option}");
-        }
-    }
 
     #[test]
     fn sizes_do_not_overflow() {

@@ -35,6 +35,7 @@ fn world() -> World {
     let mut volume: GlusterVolume = serde_json::from_value(volume).unwrap();
     let now = jiff::Timestamp::UNIX_EPOCH;
     let brick = PlacedBrick {
+        arbiter: false,
         id: brick_id,
         device: device_id,
         node: node_id,

@@ -9,8 +9,8 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
-use super::placing::{index::Index, transport_name};
 use super::{Context, PassError, adopt, release, usage};
+use crate::placement::{Index, transport_name};
 use crate::resources::{
     ClusterCapacity, ClusterCounts, FAILED, GlusterCluster, GlusterNode, GlusterVolume, LargestVolume, READY,
     condition_is, id_of, set_condition,

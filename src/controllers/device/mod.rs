@@ -12,9 +12,10 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
 use super::node::look_at_groups;
-use super::{Context, PassError, adopt, kept, placing::transport_name, release, usage, usage::Usage};
+use super::{Context, PassError, adopt, kept, release, usage, usage::Usage};
 use crate::executor::ops::lvm;
 use crate::executor::{Batch, LOOK_DEADLINE, LVM_DEADLINE, RunError, Step, Transport, run};
+use crate::placement::transport_name;
 use crate::resources::{
     ACCEPTED, DeviceCapacity, FAILED, GlusterDevice, GlusterNode, OnRefusal, READY, condition_is, id_of,
     set_condition,

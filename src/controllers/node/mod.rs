@@ -14,10 +14,11 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
-use super::placing::{FOUNDER, transport_name};
+use super::placing::FOUNDER;
 use super::{Context, PassError, adopt, release, usage, usage::Usage};
 use crate::executor::ops::{gluster, lvm, mount};
 use crate::executor::{Batch, LOOK_DEADLINE, RunError, Step, Transport, TransportError, run};
+use crate::placement::transport_name;
 use crate::resources::{
     ACCEPTED, FAILED, GlusterDevice, GlusterNode, GlusterNodeStatus, LOCATED, OnRefusal, REACHABLE, READY,
     condition, condition_is, id_of, set_condition,

@@ -9,6 +9,7 @@ fn at(second: i64) -> Timestamp {
 
 fn brick(retiring: bool) -> PlacedBrick {
     PlacedBrick {
+        arbiter: false,
         id: Id::random(),
         device: Id::random(),
         node: Id::random(),

@@ -9,7 +9,7 @@ use crate::controllers::access::list::{self, Wanted};
 use crate::controllers::{Context, PassError};
 use crate::executor::ops::gluster;
 use crate::executor::{Batch, GLUSTER_DEADLINE, RunError, Step, TransportError, run};
-use crate::resources::{GlusterVolume, PlacedBrick, Placement, id_of};
+use crate::resources::{Durability, DurabilityType, GlusterVolume, PlacedBrick, Placement, id_of};
 
 /// Makes the volume out of its bricks, sets its options and starts it, as far as that is not done.
 pub async fn make_volume(
@@ -31,8 +31,7 @@ pub async fn make_volume(
     }
     let mut steps = vec![];
     if seen.is_none() {
-        let new =
-            gluster::NewVolume { name: name.clone(), replicas: volume.spec.durability.set_size(), bricks };
+        let new = gluster::NewVolume { name: name.clone(), sets: sets(&volume.spec.durability), bricks };
         steps.push(gluster::create_volume(&new));
     }
     let allow = match list::wanted(volume, context.roster.now().as_deref()) {
@@ -317,4 +316,17 @@ fn is_busy(error: &RunError) -> bool {
     ]
     .iter()
     .any(|text| stderr.contains(text))
+}
+
+/// What GlusterFS calls the sets of a volume.
+fn sets(durability: &Durability) -> gluster::Sets {
+    let redundancy = durability.redundancy.unwrap_or(2) as usize;
+    match (durability.type_, durability.arbiter) {
+        (DurabilityType::None, _) => gluster::Sets::Single,
+        (DurabilityType::Replicate, None) => gluster::Sets::Replica(durability.set_size()),
+        (DurabilityType::Replicate, Some(_)) => gluster::Sets::Arbiter,
+        (DurabilityType::Disperse, _) => {
+            gluster::Sets::Disperse { data: durability.set_size().saturating_sub(redundancy), redundancy }
+        }
+    }
 }

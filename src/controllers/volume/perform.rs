@@ -238,6 +238,7 @@ fn wanted(volume: &GlusterVolume, placed: &PlacedBrick) -> brick::Brick {
         id: placed.id,
         device: placed.device,
         volume: id_of(volume),
+        arbiter: placed.arbiter,
         size: placed.size,
         pool_size: placed.pool_size,
         pool_metadata: placed.pool_metadata,

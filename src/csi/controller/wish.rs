@@ -9,7 +9,7 @@ use crate::csi::proto::csi::volume_capability::{AccessType, access_mode::Mode};
 use crate::csi::proto::csi::{CapacityRange, CreateVolumeRequest, VolumeCapability};
 use crate::intent::class::{self, ClassParameters, PvSource};
 use crate::intent::volume::{SMALLEST, VolumeAsk};
-use crate::resources::{GlusterVolume, GlusterVolumeSpec, OnRefusal, Sizing};
+use crate::resources::{GlusterVolume, GlusterVolumeSpec, OnRefusal};
 use crate::units::{Bytes, Id};
 
 /// The longest string in a request, in bytes.
@@ -154,17 +154,16 @@ impl Wish {
     pub fn ask(&self, clusters: Vec<String>) -> Result<VolumeAsk, Status> {
         let spec = GlusterVolumeSpec {
             name: self.volume_name.clone(),
-            size: self.range.size()?,
-            sizing: Sizing::Usable,
             durability: self.parameters.durability,
+            zones: self.parameters.zones,
+            device_tags: self.parameters.device_tags.clone(),
             clusters,
             snapshot_factor: self.parameters.snapshot_factor,
             options: self.parameters.options.clone(),
             allow: self.parameters.allow.clone(),
             gid: self.gid,
-            block: false,
-            claim_ref: None,
             on_refusal: OnRefusal::Forget,
+            ..GlusterVolumeSpec::sized(self.range.size()?)
         };
         let annotations = BTreeMap::from([
             (NAME.to_owned(), self.name.clone()),

@@ -15,6 +15,8 @@ pub struct Brick {
     pub device: Id,
     /// The volume it belongs to.
     pub volume: Id,
+    /// Whether it holds the names of files alone.
+    pub arbiter: bool,
     /// The size of the logical volume.
     pub size: Bytes,
     /// The size of the thin pool.
@@ -37,7 +39,9 @@ pub fn create(brick: &Brick, fstab: &str) -> Batch {
     let dir = mount_point(brick.device, brick.id);
     let brick_dir = format!("{dir}/brick");
     let complete = Argv::script("bricklayer-xfs-complete", XFS_COMPLETE, [&node]);
-    let mkfs = Argv::new(["mkfs.xfs", "-q", "-f", "-i", "size=512", "-n", "size=8192", &node]);
+    // An arbiter holds inodes and nothing else.
+    let inodes = if brick.arbiter { "size=512,maxpct=100" } else { "size=512" };
+    let mkfs = Argv::new(["mkfs.xfs", "-q", "-f", "-i", inodes, "-n", "size=8192", &node]);
     let mut steps = vec![
         Step::always(Argv::new(["mkdir", "-p", &dir])),
         Step::unless(lvm::lv_exists(&vg, &pool_name(brick.id)), create_pool(brick)),
@@ -207,6 +211,7 @@ mod tests {
     fn the_pool_and_its_volume_are_made_as_captured() {
         let id = |text: &str| text.parse().unwrap();
         let brick = Brick {
+            arbiter: false,
             id: id("b0000000000000000000000000000004"),
             device: id("d0000000000000000000000000000001"),
             volume: id("e0000000000000000000000000000001"),

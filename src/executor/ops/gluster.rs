@@ -43,13 +43,31 @@ pub struct Volume {
     pub options: Vec<(String, String)>,
 }
 
+/// What the sets of a volume are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sets {
+    /// One brick each.
+    Single,
+    /// So many bricks with the same content.
+    Replica(usize),
+    /// Three bricks, the third of which is an arbiter.
+    Arbiter,
+    /// So many bricks over which the content is cut, and so many that may be lost.
+    Disperse {
+        /// Bricks whose content is needed.
+        data: usize,
+        /// Bricks that may be lost.
+        redundancy: usize,
+    },
+}
+
 /// A volume to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewVolume {
     /// Its name.
     pub name: String,
-    /// Bricks in a set; 1 for none.
-    pub replicas: usize,
+    /// What its sets are.
+    pub sets: Sets,
     /// The bricks as `host:path`, set after set.
     pub bricks: Vec<String>,
 }
@@ -82,8 +100,16 @@ pub fn all_volumes() -> Batch {
 /// Makes a volume out of its bricks.
 pub fn create_volume(volume: &NewVolume) -> Argv {
     let mut words = vec!["volume".to_owned(), "create".into(), volume.name.clone()];
-    if volume.replicas > 1 {
-        words.extend(["replica".to_owned(), volume.replicas.to_string()]);
+    match volume.sets {
+        Sets::Single => {}
+        Sets::Replica(count) => words.extend(["replica".to_owned(), count.to_string()]),
+        Sets::Arbiter => words.extend(["replica", "3", "arbiter", "1"].map(str::to_owned)),
+        Sets::Disperse { data, redundancy } => words.extend([
+            "disperse-data".to_owned(),
+            data.to_string(),
+            "redundancy".into(),
+            redundancy.to_string(),
+        ]),
     }
     words.extend(volume.bricks.iter().cloned());
     gluster(words)

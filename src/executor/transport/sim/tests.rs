@@ -9,7 +9,7 @@ use crate::executor::{
     Batch, GLUSTER_DEADLINE, LOOK_DEADLINE, Output, Reply, RunError, Step, Transport, TransportError,
     ops::{
         brick::{self, Brick},
-        gluster::{self, NewVolume},
+        gluster::{self, NewVolume, Sets},
         lvm, mount,
     },
     run,
@@ -34,6 +34,7 @@ fn id(number: u128) -> Id {
 
 fn brick_of(number: u128, device: u128, volume: u128) -> Brick {
     Brick {
+        arbiter: false,
         id: id(number),
         device: id(device),
         volume: id(volume),
@@ -77,7 +78,7 @@ async fn cluster(sim: &Sim) {
 /// The volume `vol_V` of bricks `V1` to `V3`.
 fn replica3(volume: u128) -> NewVolume {
     let at = |node: u128| format!("n{node}:{}", brick_path(id(node), id(10 * volume + node)));
-    NewVolume { name: format!("vol_{volume}"), replicas: 3, bricks: (1..4).map(at).collect() }
+    NewVolume { name: format!("vol_{volume}"), sets: Sets::Replica(3), bricks: (1..4).map(at).collect() }
 }
 
 async fn bricks(sim: &Sim, volume: u128) {
@@ -405,7 +406,7 @@ async fn a_node_has_several_names() {
     }
     let brick =
         |at: usize| format!("{}:{}", names[at].1, brick_path(id(at as u128 + 1), id(at as u128 + 11)));
-    let new = NewVolume { name: "v".into(), replicas: 3, bricks: (0..3).map(brick).collect() };
+    let new = NewVolume { name: "v".into(), sets: Sets::Replica(3), bricks: (0..3).map(brick).collect() };
     must(&sim, "manage1.x", Batch::one(gluster::create_volume(&new), GLUSTER_DEADLINE)).await;
     let volumes = gluster::parse_volumes(&must(&sim, "a3", gluster::all_volumes()).await[0]).unwrap();
     assert_eq!(volumes[0].bricks, new.bricks);
@@ -465,7 +466,8 @@ async fn many_bricks() {
         for first in (0..hosts).step_by(3) {
             let at = |host| format!("n{host}:{}", brick_path(id(host), id(10_000 * (host + 1) + number)));
             let name = format!("vol_{}", id(10_000 * number + first));
-            let new = NewVolume { name, replicas: 3, bricks: (first..first + 3).map(at).collect() };
+            let new =
+                NewVolume { name, sets: Sets::Replica(3), bricks: (first..first + 3).map(at).collect() };
             let options = gluster::owner_options(id(first));
             let steps = [
                 gluster::create_volume(&new),

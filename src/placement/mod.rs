@@ -1,20 +1,28 @@
-//! What the placing task knows: the allocator's inventory, the names that are taken, and its own
-//! decisions that the caches have not shown yet. Pure: every method takes values and returns values.
+//! Where volumes may go, as far as objects say it: the allocator's inventory, the names that are taken, and the
+//! decisions of the placing task that no cache has shown yet. Pure: every method takes values and returns values.
 
+mod known;
 mod largest;
+mod names;
+mod plan;
+mod wish;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use crate::allocation::{self, Device, Inventory, Node, Refused, Taken};
+use crate::allocation::{self, Cause, Inventory, Reasons, Taken};
 use crate::resources::{
     FAILED, GlusterCluster, GlusterDevice, GlusterNode, GlusterVolume, Limits, OnRefusal, PlacedBrick,
-    Placement, REACHABLE, READY, Refusal, Sizing, State, condition, condition_is, id_of,
+    Placement, Refusal, condition_is, id_of,
 };
 use crate::units::{Bytes, Id, brick_path};
+pub use known::transport_name;
+use known::{known_cluster, known_device, known_node};
+pub use plan::{Plan, PlannedBrick};
+use wish::request;
 
 /// How old an ask may be that is to be forgotten when nobody waits for it any more.
 const EXPIRY: SignedDuration = SignedDuration::from_secs(15);
@@ -26,6 +34,8 @@ pub struct Placed {
     pub placement: Placement,
     /// How the nodes are reached, in the words of a status.
     pub transport: String,
+    /// Why the bricks lie where they lie.
+    pub reasons: Reasons,
 }
 
 /// What was decided about a node or device.
@@ -108,14 +118,14 @@ impl Index {
         self.inventory.clear_topology();
         let mut node_ids = HashMap::new();
         for node in nodes {
-            node_ids.insert(node.name_any(), id_of(node.as_ref()));
+            node_ids.insert(node.name_any(), (id_of(node.as_ref()), &node.spec.tags));
             if let Some(cluster) = by_name.get(node.spec.cluster.as_str()) {
                 self.inventory.set_node(id_of(node.as_ref()), known_node(node, *cluster));
             }
         }
         for device in devices {
-            if let Some(node) = node_ids.get(&device.spec.node)
-                && let Some(known) = known_device(device, *node)
+            if let Some((node, tags)) = node_ids.get(&device.spec.node)
+                && let Some(known) = known_device(device, *node, tags)
             {
                 self.inventory.set_device(id_of(device.as_ref()), known);
             }
@@ -205,100 +215,16 @@ impl Index {
             return Ok(Placement { size, ..old });
         }
         let wish = allocation::Request { size: wish.size.minus(has), ..wish };
-        let placed = self.placed_bricks(cluster, volume, &wish).map_err(|(reason, message)| Refusal {
-            cluster: Some(cluster.id),
-            reason: reason.into(),
-            message: format!("cluster {}: {message}", cluster.name),
-            ..Refusal::default()
-        })?;
+        let (placed, _) =
+            self.placed_bricks(cluster, volume, &wish).map_err(|(reason, message)| Refusal {
+                cluster: Some(cluster.id),
+                reason: reason.into(),
+                message: format!("cluster {}: {message}", cluster.name),
+                ..Refusal::default()
+            })?;
         let added = placed.into_iter().map(|brick| PlacedBrick { adding: true, ..brick });
         let bricks = old.wanted().cloned().chain(added).chain(old.retiring().cloned()).collect();
         Ok(Placement { cluster: old.cluster.clone(), size, bricks })
-    }
-
-    /// Checks that no other node has one of the names.
-    pub fn accept_node(&mut self, node: &GlusterNode) -> Verdict {
-        let id = id_of(node);
-        if !self.clusters.values().any(|cluster| cluster.name == node.spec.cluster) {
-            let message = format!("there is no GlusterCluster {:?}: make it", node.spec.cluster);
-            return Verdict::Waits { reason: "ClusterMissing", message };
-        }
-        let names = node.hostnames();
-        let mut keys = vec![];
-        for (space, hosts) in [("manage", &names.manage), ("storage", &names.storage)] {
-            for host in hosts {
-                let key = format!("{space} {host}");
-                if let Some(other) = self.host_owner(space, host, &key, id) {
-                    let message = format!("Hostname {host} already used by {}", self.node_by_name(other));
-                    return Verdict::Refused { reason: "HostnameInUse", message };
-                }
-                keys.push(key);
-            }
-        }
-        if let Some(machine) = kubernetes_node(node) {
-            let key = format!("kubernetes {machine}");
-            if let Some(other) = self.host_owner("kubernetes", machine, &key, id) {
-                let other = self.node_by_name(other);
-                let message = format!("Kubernetes node {machine} is {other} already: delete one of the two");
-                return Verdict::Refused { reason: "SameMachine", message };
-            }
-            keys.push(key);
-        }
-        let chosen = self.founders.get(&node.spec.cluster).copied();
-        let chosen = chosen.filter(|chosen| self.nodes.iter().any(|node| id_of(node.as_ref()) == *chosen));
-        let is_first = chosen.map_or_else(
-            || !self.nodes.iter().any(|other| self.is_before(other, node)),
-            |chosen| chosen == id,
-        );
-        if is_first {
-            self.founders.insert(node.spec.cluster.clone(), id);
-        }
-        self.accepted.extend(keys.into_iter().map(|key| (key, id)));
-        if is_first { Verdict::Founder } else { Verdict::Accepted }
-    }
-
-    /// Whether another node of the same cluster was accepted already.
-    fn is_before(&self, other: &GlusterNode, node: &GlusterNode) -> bool {
-        let id = id_of(other);
-        let accepted = condition_is(other.conditions(), crate::resources::ACCEPTED)
-            || self.accepted.values().any(|accepted| *accepted == id);
-        other.spec.cluster == node.spec.cluster
-            && id != id_of(node)
-            && accepted
-            && other.metadata.deletion_timestamp.is_none()
-            && !condition_is(other.conditions(), FAILED)
-    }
-
-    /// Checks that no other device has the path on the node.
-    pub fn accept_device(&mut self, device: &GlusterDevice) -> Verdict {
-        let id = id_of(device);
-        let Some(node) = self.nodes.iter().find(|node| node.name_any() == device.spec.node) else {
-            let message = format!("there is no GlusterNode {:?}: make it", device.spec.node);
-            return Verdict::Waits { reason: "NodeMissing", message };
-        };
-        if node.metadata.deletion_timestamp.is_some() {
-            let message = format!("node {:?} is being removed", device.spec.node);
-            return Verdict::Waits { reason: "NodeMissing", message };
-        }
-        let key = (device.spec.node.clone(), device.spec.path.clone());
-        let other = self.accepted_disks.get(&key).copied().or_else(|| {
-            let same = |other: &&Arc<GlusterDevice>| {
-                other.spec.node == key.0
-                    && other.spec.path == key.1
-                    && condition_is(other.conditions(), crate::resources::ACCEPTED)
-                    && !condition_is(other.conditions(), FAILED)
-            };
-            self.devices.iter().find(same).map(|other| id_of(other.as_ref()))
-        });
-        if let Some(other) = other.filter(|other| *other != id) {
-            let named = self.devices.iter().find(|device| id_of(device.as_ref()) == other);
-            let named = named.map(|device| device.name_any()).filter(|name| *name != other.to_string());
-            let other = named.unwrap_or_else(|| other.to_string());
-            let message = format!("{} of node {} is device {other} already", key.1, key.0);
-            return Verdict::Refused { reason: "DiskInUse", message };
-        }
-        self.accepted_disks.insert(key, id);
-        Verdict::Accepted
     }
 
     /// Space on the devices of a cluster: all of it, and what is left.
@@ -306,58 +232,12 @@ impl Index {
         self.inventory.totals(cluster)
     }
 
-    /// The zone of a node as a number. A zone's name keeps the number that a node of the cluster has
-    /// for it; a new name gets the smallest number that no node of the cluster has.
-    pub fn zone_of(&mut self, node: &GlusterNode) -> i32 {
-        let name = node.status.as_ref().and_then(|status| status.zone_name.clone());
-        let (None, Some(name)) = (node.spec.zone, name) else { return node.spec.zone.unwrap_or(1) };
-        let key = (node.spec.cluster.clone(), name);
-        let others = self.nodes.iter().filter(|other| other.spec.cluster == key.0);
-        let others: Vec<(Option<&str>, i32)> = others
-            .filter_map(|other| {
-                let status = other.status.as_ref()?;
-                Some((status.zone_name.as_deref(), other.spec.zone.or(status.zone)?))
-            })
-            .collect();
-        let known = others.iter().find(|(name, _)| *name == Some(key.1.as_str())).map(|(_, zone)| *zone);
-        if let Some(zone) = known.or_else(|| self.zones.get(&key).copied()) {
-            return zone;
-        }
-        let promised = self.zones.iter().filter(|((cluster, _), _)| *cluster == key.0).map(|(_, zone)| *zone);
-        let taken: HashSet<i32> = others.iter().map(|(_, zone)| *zone).chain(promised).collect();
-        let zone = (1..).find(|zone| !taken.contains(zone)).unwrap_or(1);
-        self.zones.insert(key, zone);
-        zone
-    }
-
-    /// A node as people know it. What REST has made is named by its id.
-    fn node_by_name(&self, id: Id) -> String {
-        let found = self.nodes.iter().find(|node| id_of(node.as_ref()) == id).map(|node| node.name_any());
-        match found.filter(|name| *name != id.to_string()) {
-            Some(name) => format!("GlusterNode {name}"),
-            None => format!("node with id {id}"),
-        }
-    }
-
-    fn host_owner(&self, space: &str, host: &str, key: &str, not: Id) -> Option<Id> {
-        let has = |node: &&Arc<GlusterNode>| {
-            let is_it = match space {
-                "manage" => node.hostnames().manage.iter().any(|other| other == host),
-                "storage" => node.hostnames().storage.iter().any(|other| other == host),
-                _ => kubernetes_node(node) == Some(host),
-            };
-            condition_is(node.conditions(), crate::resources::ACCEPTED)
-                && !condition_is(node.conditions(), FAILED)
-                && is_it
-        };
-        let known = self.accepted.get(key).copied();
-        let known = known.or_else(|| self.nodes.iter().find(has).map(|node| id_of(node.as_ref())));
-        known.filter(|other| *other != not)
-    }
-
     fn candidates(&self, volume: &GlusterVolume, refusals: &mut Vec<Refusal>) -> Vec<&Cluster> {
         if volume.spec.clusters.is_empty() {
-            return self.clusters.values().collect();
+            // By fit: the one with the most space first.
+            let mut all: Vec<&Cluster> = self.clusters.values().collect();
+            all.sort_by_cached_key(|cluster| std::cmp::Reverse(self.inventory.open_space(cluster.id)));
+            return all;
         }
         let mut found = vec![];
         for name in &volume.spec.clusters {
@@ -412,16 +292,16 @@ impl Index {
         cluster: &Cluster,
         volume: &GlusterVolume,
     ) -> Result<Placed, (&'static str, String)> {
-        if self.inventory.members(cluster.id).next().is_none() {
+        if !self.inventory.has_nodes(cluster.id) {
             return Err(("NoNodes", "has no nodes".into()));
         }
-        let placed = self.placed_bricks(cluster, volume, &request(cluster, volume))?;
+        let (placed, reasons) = self.placed_bricks(cluster, volume, &request(cluster, volume))?;
         let status = volume.status.as_ref();
         let retiring =
             status.and_then(|status| status.placement.as_ref()).into_iter().flat_map(Placement::retiring);
         let bricks = placed.into_iter().chain(retiring.cloned()).collect();
         let placement = Placement { cluster: cluster.name.clone(), size: Some(volume.spec.size), bricks };
-        Ok(Placed { placement, transport: cluster.transport.clone() })
+        Ok(Placed { placement, transport: cluster.transport.clone(), reasons })
     }
 
     fn placed_bricks(
@@ -429,19 +309,27 @@ impl Index {
         cluster: &Cluster,
         volume: &GlusterVolume,
         request: &allocation::Request,
-    ) -> Result<Vec<PlacedBrick>, (&'static str, String)> {
+    ) -> Result<(Vec<PlacedBrick>, Reasons), (&'static str, String)> {
         let (id, attempt) = (id_of(volume), attempt_of(volume) + 1);
-        let seed = u64::from_str_radix(&id.to_string()[..16], 16).unwrap_or_default();
-        let placed = allocation::place(&self.inventory, request, seed);
-        let any_open = self.inventory.any_open(cluster.id);
-        let placed = placed.map_err(|refused| match (&refused, any_open) {
-            (Refused::NoRoom { .. }, false) => ("NoOnlineDevices", refused.to_string()),
-            _ => ("NoSpace", refused.to_string()),
+        let placed = allocation::place(&self.inventory, request).map_err(|refused| {
+            let advice = allocation::advice(&self.inventory, request);
+            let text = advice.map_or_else(|| refused.to_string(), |advice| format!("{refused}; {advice}"));
+            match (refused.cause, self.inventory.any_open(cluster.id)) {
+                (Cause::NoRoom { .. }, false) => ("NoOnlineDevices", text),
+                _ => ("NoSpace", text),
+            }
         })?;
-        Ok(placed.iter().map(|brick| self.placed_brick(id, attempt, brick)).collect())
+        let bricks = placed.bricks.iter().map(|brick| self.placed_brick(id, attempt, request, brick));
+        Ok((bricks.collect(), placed.reasons))
     }
 
-    fn placed_brick(&self, volume: Id, attempt: u32, brick: &allocation::Brick) -> PlacedBrick {
+    fn placed_brick(
+        &self,
+        volume: Id,
+        attempt: u32,
+        request: &allocation::Request,
+        brick: &allocation::Brick,
+    ) -> PlacedBrick {
         let id = volume.derive(&format!("{attempt}/{}/{}", brick.set, brick.position));
         PlacedBrick {
             id,
@@ -449,11 +337,12 @@ impl Index {
             node: brick.node,
             host: self.inventory.node(brick.node).map(|node| node.host.clone()).unwrap_or_default(),
             path: brick_path(brick.device, id),
-            size: brick.size,
-            pool_size: brick.pool,
-            pool_metadata: brick.metadata,
+            size: brick.need.size,
+            pool_size: brick.need.pool,
+            pool_metadata: brick.need.metadata,
             set: u32::try_from(brick.set).unwrap_or(u32::MAX),
             position: u32::try_from(brick.position).unwrap_or(u32::MAX),
+            arbiter: request.is_arbiter(brick.position),
             adding: false,
             retiring: false,
         }
@@ -498,32 +387,6 @@ fn gid_of(volume: &GlusterVolume) -> Option<(String, i64)> {
     (volume.spec.gid != 0).then_some((class, volume.spec.gid))
 }
 
-/// The Kubernetes node that a node was found to be.
-fn kubernetes_node(node: &GlusterNode) -> Option<&str> {
-    node.spec.kubernetes_node.as_ref()?;
-    node.status.as_ref()?.kubernetes_node.as_deref()
-}
-
-/// The whole volume as a request to the allocator.
-fn request(cluster: &Cluster, volume: &GlusterVolume) -> allocation::Request {
-    let status = volume.status.as_ref();
-    allocation::Request {
-        cluster: cluster.id,
-        size: volume.spec.size,
-        sizing: match volume.spec.sizing {
-            Sizing::Usable => allocation::Sizing::Usable,
-            Sizing::Bricks => allocation::Sizing::Bricks,
-        },
-        set_size: volume.spec.durability.set_size(),
-        brick_min: cluster.limits.brick_min,
-        brick_max: cluster.limits.brick_max,
-        max_bricks: cluster.limits.bricks_per_volume as usize,
-        held: 0,
-        snapshot_factor: volume.spec.snapshot_factor,
-        avoid: status.map(|status| BTreeSet::from_iter(status.avoid.iter().copied())).unwrap_or_default(),
-    }
-}
-
 fn attempt_of(volume: &GlusterVolume) -> u32 {
     volume.status.as_ref().map_or(0, |status| status.attempt)
 }
@@ -533,65 +396,6 @@ fn expired(volume: &GlusterVolume, now: Timestamp) -> bool {
     volume.spec.on_refusal == OnRefusal::Forget
         && attempt_of(volume) == 0
         && made.is_some_and(|made| now.duration_since(made) > EXPIRY)
-}
-
-fn known_cluster(cluster: &GlusterCluster) -> Cluster {
-    Cluster {
-        id: id_of(cluster),
-        name: cluster.name_any(),
-        file: cluster.spec.file,
-        block: cluster.spec.block,
-        limits: cluster.spec.limits,
-        transport: super::transport_name(&cluster.spec.transport).into(),
-    }
-}
-
-fn known_node(node: &GlusterNode, cluster: Id) -> Node {
-    let conditions = node.conditions();
-    let closed = if node.metadata.deletion_timestamp.is_some() {
-        Some("is being removed".to_owned())
-    } else if node.spec.state != State::Online {
-        Some(format!("is set {}", state_word(node.spec.state)))
-    } else if condition(conditions, REACHABLE).is_some_and(|reachable| reachable.status == "False") {
-        Some("is unreachable".into())
-    } else if !condition_is(conditions, READY) {
-        Some("is not ready".into())
-    } else {
-        None
-    };
-    // What REST has made is named by its id; people know it by its host.
-    let named_by_id = node.name_any() == id_of(node).to_string();
-    let name = if named_by_id { node.manage_host().to_owned() } else { node.name_any() };
-    Node { cluster, name, host: node.storage_host().to_owned(), closed }
-}
-
-fn known_device(device: &GlusterDevice, node: Id) -> Option<Device> {
-    let closed = if device.metadata.deletion_timestamp.is_some() {
-        Some("is being removed".to_owned())
-    } else if device.spec.state != State::Online {
-        Some(format!("is set {}", state_word(device.spec.state)))
-    } else if !condition_is(device.conditions(), READY) {
-        Some("is not ready".into())
-    } else {
-        None
-    };
-    let capacity = device.status.as_ref().and_then(|status| status.capacity);
-    let known = capacity.unwrap_or_default();
-    (!condition_is(device.conditions(), FAILED)).then(|| Device {
-        node,
-        path: device.spec.path.clone(),
-        capacity: known.total,
-        extent: known.extent,
-        closed,
-    })
-}
-
-fn state_word(state: State) -> &'static str {
-    match state {
-        State::Online => "online",
-        State::Offline => "offline",
-        State::Failed => "failed",
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::resources::READY;
 use serde_json::json;
 
 fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: serde_json::Value) -> K {

@@ -1,11 +1,10 @@
 //! The largest volume that fits: what a cluster's status tells those who choose where to ask. Found by
 //! placing, so that it is never more than what placing would take.
 
-use std::collections::BTreeSet;
-
+use super::wish::wished;
 use super::{Cluster, Index};
-use crate::allocation::{self, Request};
-use crate::resources::LargestVolume;
+use crate::allocation;
+use crate::resources::{Durability, GlusterVolumeSpec, LargestVolume};
 use crate::units::{Bytes, GIB};
 
 impl Index {
@@ -20,40 +19,25 @@ impl Index {
             return LargestVolume::default();
         };
         LargestVolume {
-            none: self.largest_of(found, 1),
-            replicate2: self.largest_of(found, 2),
-            replicate3: self.largest_of(found, 3),
+            none: self.largest_of(found, Durability::none()),
+            replicate2: self.largest_of(found, Durability::replicate(2)),
+            replicate3: self.largest_of(found, Durability::replicate(3)),
         }
     }
 
-    fn largest_of(&self, cluster: &Cluster, set_size: usize) -> Bytes {
+    fn largest_of(&self, cluster: &Cluster, durability: Durability) -> Bytes {
         let (_, free) = self.inventory.totals(cluster.id);
-        let copies = u64::try_from(set_size).unwrap_or(1);
+        let copies = u64::try_from(durability.set_size()).unwrap_or(1);
         // What fits lies below `above`, and at `fits` when that is not zero.
         let (mut fits, mut above) = (0, free.0 / copies / GIB + 1);
         while above - fits > 1 {
             let middle = fits + (above - fits) / 2;
-            let request = request(cluster, set_size, Bytes::from_gib(middle));
-            match allocation::place(&self.inventory, &request, 0) {
-                Ok(_) => fits = middle,
-                Err(_) => above = middle,
+            let spec = GlusterVolumeSpec { durability, ..GlusterVolumeSpec::sized(Bytes::from_gib(middle)) };
+            match allocation::fits(&self.inventory, &wished(cluster, &spec)) {
+                true => fits = middle,
+                false => above = middle,
             }
         }
         Bytes::from_gib(fits)
-    }
-}
-
-fn request(cluster: &Cluster, set_size: usize, size: Bytes) -> Request {
-    Request {
-        cluster: cluster.id,
-        size,
-        sizing: allocation::Sizing::Usable,
-        set_size,
-        brick_min: cluster.limits.brick_min,
-        brick_max: cluster.limits.brick_max,
-        max_bricks: cluster.limits.bricks_per_volume as usize,
-        held: 0,
-        snapshot_factor: 1.0,
-        avoid: BTreeSet::new(),
     }
 }

@@ -2,9 +2,7 @@
 //! disks. One request after the other, over the caches plus what it has itself decided and not yet
 //! seen there. So two volumes cannot win the same space, and no reservation on devices is needed.
 //!
-//! Deciding is sequential and pure ([`index::Index`]); writing the decisions down goes on beside it.
-
-pub mod index;
+//! Deciding is sequential and pure ([`Index`]); writing the decisions down goes on beside it.
 
 use std::sync::Arc;
 
@@ -12,12 +10,12 @@ use kube::core::ClusterResourceScope;
 use kube::{Resource, ResourceExt};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use crate::placement::{Index, Placed, Verdict};
 use crate::resources::{
     ACCEPTED, EXPANDED, FAILED, GlusterDevice, GlusterNode, GlusterVolume, LOCATED, OnRefusal, PLACED,
     Placement, READY, Refusal, condition, condition_is, id_of, set_condition,
 };
 use crate::store::{Caches, Changes, Kind, Store, StoreError, Told};
-use index::{Index, Placed, Verdict};
 
 /// How many requests may wait: every object at most once, since its reconciler waits for the answer.
 const QUEUE: usize = 4096;
@@ -180,18 +178,7 @@ impl Work {
 }
 
 /// The reason of Accepted that the node has which the pool of its cluster begins with.
-pub(super) const FOUNDER: &str = "Founder";
-
-/// How nodes are reached, as a status says it. Simulated nodes are loud about it, so that nobody
-/// takes them for storage.
-pub(super) fn transport_name(transport: &crate::resources::TransportSpec) -> &'static str {
-    match (&transport.simulated, &transport.ssh, &transport.pod_exec) {
-        (Some(_), _, _) => "SIMULATED",
-        (None, Some(_), _) => "ssh",
-        (None, None, Some(_)) => "podExec",
-        (None, None, None) => "none",
-    }
-}
+pub const FOUNDER: &str = "Founder";
 
 fn volume_decided(
     volume: &GlusterVolume,
@@ -207,9 +194,9 @@ fn volume_decided(
     status.volume_name = Some(name);
     status.observed_generation = generation;
     match verdict {
-        Ok(Placed { placement, transport }) => {
+        Ok(Placed { placement, transport, reasons }) => {
             let count = placement.active().count();
-            let text = format!("{count} bricks in cluster {}", placement.cluster);
+            let text = format!("{count} bricks in cluster {}: {reasons}", placement.cluster);
             status.attempt += 1;
             status.refusals.clear();
             status.transport = Some(transport);
