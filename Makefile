@@ -11,7 +11,7 @@ NODES ?= 0
 # Programs that --all-targets leaves out, since `cargo test` does not run them.
 BY_NAME := --test kubernetes --test charts --test csi --test real --test cluster
 
-.PHONY: help build run test test-long test-real check advisories generate images bench bench-real bench-kubernetes lab-up lab-down \
+.PHONY: help build run test test-long test-real check advisories generate images bench bench-allocation bench-real bench-kubernetes lab-up lab-down \
   cluster-up cluster-down
 
 help: ## Explain the commands (the default)
@@ -76,6 +76,9 @@ bench: ## Measure, and write docs/benchmarks.md and target/bench/
 
 bench-real: ## Measure volumes on real nodes, and pods that mount them (root)
 	tests/bench/run real pods
+
+bench-allocation: ## Measure the allocator: how full a cluster gets, and how long a decision takes
+	tests/bench/run allocation
 
 bench-kubernetes: ## Measure claims on a control plane, beside the real external-provisioner
 	tests/bench/run kubernetes

@@ -4,6 +4,7 @@
 //! - `simulated`: creates, memory and cold start with simulated nodes
 //! - `real`: a volume on real nodes, by us and by hand (needs root)
 //! - `pods`: from a claim to a pod that runs, on a whole cluster with real nodes (needs root)
+//! - `allocation`: the allocator alone, how full a cluster gets and how long a decision takes
 //! - `kubernetes`: claims on a real control plane, beside the real external-provisioner
 //! - `document`: takes the figures of `target/bench` over into `benches/kept`, and writes the document from there
 
@@ -22,6 +23,10 @@ mod node;
 #[allow(dead_code, reason = "of the scenarios only the way to a cluster is used")]
 mod world;
 
+#[path = "../../tests/allocation/fill.rs"]
+mod fill;
+
+mod allocation;
 mod document;
 mod figure;
 mod http;
@@ -40,6 +45,7 @@ fn main() {
             for word in &words {
                 match word.as_str() {
                     "simulated" => simulated::measure(),
+                    "allocation" => allocation::measure(),
                     "real" => real::measure(),
                     "pods" => pods::measure(),
                     "kubernetes" => kubernetes::measure(),

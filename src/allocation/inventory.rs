@@ -116,31 +116,56 @@ impl Inventory {
         self.rank(id);
     }
 
-    /// Forgets all nodes and devices, so that they can be listed anew; what volumes have taken stays.
-    pub fn clear_topology(&mut self) {
-        self.nodes.clear();
-        self.places.clear();
-        self.ranks.clear();
-        self.extents.clear();
+    /// Forgets a node and its devices; what volumes have taken on them stays known.
+    pub fn remove_node(&mut self, id: Id) {
+        self.unrank(id);
+        let Some(member) = self.nodes.remove(&id) else { return };
+        for slot in member.slots {
+            self.places.remove(&slot.id);
+            self.forget_extent(slot.device.extent);
+        }
+    }
+
+    /// Forgets a device; what volumes have taken on it stays known.
+    pub fn remove_device(&mut self, id: Id) {
+        let Some(node) = self.places.remove(&id) else { return };
+        self.unrank(node);
+        if let Some(member) = self.nodes.get_mut(&node)
+            && let Some(at) = member.slots.iter().position(|slot| slot.id == id)
+        {
+            let slot = member.slots.remove(at);
+            self.forget_extent(slot.device.extent);
+        }
+        self.rank(node);
+    }
+
+    fn forget_extent(&mut self, extent: Bytes) {
+        if let Some(count) = self.extents.get_mut(&extent) {
+            *count -= 1;
+            if *count == 0 {
+                self.extents.remove(&extent);
+            }
+        }
     }
 
     /// Adds or changes a device of a node that is there.
     pub fn set_device(&mut self, id: Id, device: Device) {
         let node = device.node;
+        if self.places.get(&id).is_some_and(|before| *before != node) {
+            self.remove_device(id);
+        }
         let Some(member) = self.nodes.get_mut(&node) else { return };
         *self.extents.entry(device.extent).or_default() += 1;
         let slot = Slot { id, device, free: Bytes(0), spare: Bytes(0) };
-        match member.slots.iter_mut().find(|slot| slot.id == id) {
-            Some(old) => {
-                let old = std::mem::replace(old, slot);
-                if let Some(count) = self.extents.get_mut(&old.device.extent) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.extents.remove(&old.device.extent);
-                    }
-                }
+        let before = match member.slots.iter_mut().find(|slot| slot.id == id) {
+            Some(before) => Some(std::mem::replace(before, slot)),
+            None => {
+                member.slots.push(slot);
+                None
             }
-            None => member.slots.push(slot),
+        };
+        if let Some(before) = before {
+            self.forget_extent(before.device.extent);
         }
         self.places.insert(id, node);
         self.measure(id);

@@ -108,15 +108,15 @@ impl Work {
         while let Ok(name) = self.failed.1.try_recv() {
             self.index.forget_assumed(&name, self.caches.volumes.get(&name).as_deref());
         }
-        let topology = !feeds.clusters.drain().is_empty()
-            | !feeds.nodes.drain().is_empty()
-            | !feeds.devices.drain().is_empty();
-        if topology {
-            self.index.set_topology(
-                &self.caches.clusters.list(),
-                &self.caches.nodes.list(),
-                &self.caches.devices.list(),
-            );
+        let caches = &self.caches;
+        for seen in feeds.clusters.drain() {
+            self.index.see_cluster(&seen.name, caches.clusters.get(&seen.name).as_deref());
+        }
+        for seen in feeds.nodes.drain() {
+            self.index.see_node(&seen.name, caches.nodes.get(&seen.name));
+        }
+        for seen in feeds.devices.drain() {
+            self.index.see_device(&seen.name, caches.devices.get(&seen.name));
         }
         for reference in feeds.volumes.drain() {
             self.index.see_volume(&reference.name, self.caches.volumes.get(&reference.name).as_deref());

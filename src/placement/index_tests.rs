@@ -1,5 +1,5 @@
 use super::*;
-use crate::resources::READY;
+use crate::resources::{GlusterCluster, READY};
 use serde_json::json;
 
 fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: serde_json::Value) -> K {
@@ -110,22 +110,23 @@ fn a_volume_that_was_made_anew_under_its_name_is_another_one() {
     assert!(!index.is_ahead_of(&volume("second", 0)), "nothing was decided about this one");
 }
 
+fn disk(name: &str, node: &str, gib: u64) -> Arc<GlusterDevice> {
+    let mut device: GlusterDevice = object("GlusterDevice", name, json!({"node": node, "path": "/dev/sdb"}));
+    let status = device.status.get_or_insert_default();
+    let (total, extent) = (Bytes::from_gib(gib), Bytes(4 << 20));
+    status.capacity = Some(crate::resources::DeviceCapacity { total, free: total, extent });
+    ready(&mut status.conditions);
+    Arc::new(device)
+}
+
+fn ready_node(name: &str) -> Arc<GlusterNode> {
+    let mut node = node(name);
+    ready(&mut node.status.get_or_insert_default().conditions);
+    Arc::new(node)
+}
+
 #[test]
 fn the_largest_volumes_are_what_placing_takes() {
-    let disk = |name: &str, node: &str, gib: u64| -> Arc<GlusterDevice> {
-        let mut device: GlusterDevice =
-            object("GlusterDevice", name, json!({"node": node, "path": "/dev/sdb"}));
-        let status = device.status.get_or_insert_default();
-        let (total, extent) = (Bytes::from_gib(gib), Bytes(4 << 20));
-        status.capacity = Some(crate::resources::DeviceCapacity { total, free: total, extent });
-        ready(&mut status.conditions);
-        Arc::new(device)
-    };
-    let ready_node = |name: &str| {
-        let mut node = node(name);
-        ready(&mut node.status.get_or_insert_default().conditions);
-        Arc::new(node)
-    };
     let index = |file: bool, disks: &[Arc<GlusterDevice>]| {
         let spec = json!({"transport": {"simulated": {}}, "file": file});
         let cluster: GlusterCluster = object("GlusterCluster", "c", spec);
@@ -147,4 +148,34 @@ fn the_largest_volumes_are_what_placing_takes() {
 
 fn ready(conditions: &mut Vec<crate::resources::Condition>) {
     crate::resources::set_condition(conditions, Timestamp::UNIX_EPOCH, 1, (READY, "True", "Ready"), "");
+}
+
+/// What came step by step, in any order and with detours, is what was there from the beginning.
+#[test]
+fn a_topology_that_came_in_pieces_is_the_same() {
+    let spec = json!({"transport": {"simulated": {}}});
+    let cluster: GlusterCluster = object("GlusterCluster", "c", spec);
+    let nodes = ["a", "b", "d"].map(ready_node);
+    let disks = [disk("1", "a", 100), disk("2", "b", 50), disk("3", "d", 10)];
+    let mut whole = Index::default();
+    whole.set_topology(&[Arc::new(cluster.clone())], &nodes, &disks);
+    let mut pieces = Index::default();
+    for disk in &disks {
+        pieces.see_device(&disk.name_any(), Some(disk.clone()));
+    }
+    for node in &nodes {
+        pieces.see_node(&node.name_any(), Some(node.clone()));
+    }
+    pieces.see_cluster("c", Some(&cluster));
+    pieces.see_node("a", None);
+    pieces.see_device(&disks[1].name_any(), None);
+    let id = id_of(&cluster);
+    assert!(pieces.totals(id).0 < whole.totals(id).0);
+    pieces.see_device(&disks[1].name_any(), Some(disks[1].clone()));
+    pieces.see_node("a", Some(nodes[0].clone()));
+    assert_eq!(pieces.totals(id), whole.totals(id));
+    pieces.see_cluster("c", None);
+    assert_eq!(pieces.totals(id), (Bytes(0), Bytes(0)));
+    pieces.see_cluster("c", Some(&cluster));
+    assert_eq!(pieces.totals(id), whole.totals(id));
 }

@@ -5,9 +5,10 @@ mod known;
 mod largest;
 mod names;
 mod plan;
+mod topology;
 mod wish;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -15,12 +16,10 @@ use kube::ResourceExt;
 
 use crate::allocation::{self, Cause, Inventory, Reasons, Taken};
 use crate::resources::{
-    FAILED, GlusterCluster, GlusterDevice, GlusterNode, GlusterVolume, Limits, OnRefusal, PlacedBrick,
-    Placement, Refusal, condition_is, id_of,
+    GlusterDevice, GlusterNode, GlusterVolume, Limits, OnRefusal, PlacedBrick, Placement, Refusal, id_of,
 };
 use crate::units::{Bytes, Id, brick_path};
 pub use known::transport_name;
-use known::{known_cluster, known_device, known_node};
 pub use plan::{Plan, PlannedBrick};
 use wish::request;
 
@@ -85,8 +84,11 @@ struct Known {
 #[derive(Debug, Default)]
 pub struct Index {
     clusters: BTreeMap<Id, Cluster>,
-    nodes: Vec<Arc<GlusterNode>>,
-    devices: Vec<Arc<GlusterDevice>>,
+    /// By their names.
+    nodes: BTreeMap<String, Arc<GlusterNode>>,
+    devices: BTreeMap<String, Arc<GlusterDevice>>,
+    /// Node → the names of its devices.
+    devices_of: HashMap<String, BTreeSet<String>>,
     accepted: HashMap<String, Id>,
     accepted_disks: HashMap<(String, String), Id>,
     /// Cluster name → the node that its pool begins with, as decided by this process.
@@ -104,44 +106,6 @@ pub struct Index {
 }
 
 impl Index {
-    /// Takes in all clusters, nodes and devices anew.
-    pub fn set_topology(
-        &mut self,
-        clusters: &[Arc<GlusterCluster>],
-        nodes: &[Arc<GlusterNode>],
-        devices: &[Arc<GlusterDevice>],
-    ) {
-        self.clusters =
-            clusters.iter().map(|cluster| (id_of(cluster.as_ref()), known_cluster(cluster))).collect();
-        let by_name: HashMap<&str, Id> =
-            self.clusters.values().map(|cluster| (cluster.name.as_str(), cluster.id)).collect();
-        self.inventory.clear_topology();
-        let mut node_ids = HashMap::new();
-        for node in nodes {
-            node_ids.insert(node.name_any(), (id_of(node.as_ref()), &node.spec.tags));
-            if let Some(cluster) = by_name.get(node.spec.cluster.as_str()) {
-                self.inventory.set_node(id_of(node.as_ref()), known_node(node, *cluster));
-            }
-        }
-        for device in devices {
-            if let Some((node, tags)) = node_ids.get(&device.spec.node)
-                && let Some(known) = known_device(device, *node, tags)
-            {
-                self.inventory.set_device(id_of(device.as_ref()), known);
-            }
-        }
-        self.nodes = nodes.to_vec();
-        self.devices = devices.to_vec();
-        // A failed ask can still be read for a while, and holds no name.
-        let failed = |conditions| condition_is(conditions, FAILED);
-        let named = nodes.iter().filter(|node| !failed(node.conditions()));
-        let named: HashSet<Id> = named.map(|node| id_of(node.as_ref())).collect();
-        let disks = devices.iter().filter(|device| !failed(device.conditions()));
-        let disks: HashSet<Id> = disks.map(|device| id_of(device.as_ref())).collect();
-        self.accepted.retain(|_, id| named.contains(id));
-        self.accepted_disks.retain(|_, id| disks.contains(id));
-    }
-
     /// Takes in a volume as a cache shows it; nothing when it is gone. A cache that has not yet seen
     /// our own decision does not undo it.
     pub fn see_volume(&mut self, name: &str, volume: Option<&GlusterVolume>) {

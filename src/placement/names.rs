@@ -40,9 +40,9 @@ impl Index {
             keys.push(key);
         }
         let chosen = self.founders.get(&node.spec.cluster).copied();
-        let chosen = chosen.filter(|chosen| self.nodes.iter().any(|node| id_of(node.as_ref()) == *chosen));
+        let chosen = chosen.filter(|chosen| self.nodes.values().any(|node| id_of(node.as_ref()) == *chosen));
         let is_first = chosen.map_or_else(
-            || !self.nodes.iter().any(|other| self.is_before(other, node)),
+            || !self.nodes.values().any(|other| self.is_before(other, node)),
             |chosen| chosen == id,
         );
         if is_first {
@@ -67,7 +67,7 @@ impl Index {
     /// Checks that no other device has the path on the node.
     pub fn accept_device(&mut self, device: &GlusterDevice) -> Verdict {
         let id = id_of(device);
-        let Some(node) = self.nodes.iter().find(|node| node.name_any() == device.spec.node) else {
+        let Some(node) = self.nodes.get(&device.spec.node) else {
             let message = format!("there is no GlusterNode {:?}: make it", device.spec.node);
             return Verdict::Waits { reason: "NodeMissing", message };
         };
@@ -83,10 +83,10 @@ impl Index {
                     && condition_is(other.conditions(), crate::resources::ACCEPTED)
                     && !condition_is(other.conditions(), FAILED)
             };
-            self.devices.iter().find(same).map(|other| id_of(other.as_ref()))
+            self.devices.values().find(same).map(|other| id_of(other.as_ref()))
         });
         if let Some(other) = other.filter(|other| *other != id) {
-            let named = self.devices.iter().find(|device| id_of(device.as_ref()) == other);
+            let named = self.devices.values().find(|device| id_of(device.as_ref()) == other);
             let named = named.map(|device| device.name_any()).filter(|name| *name != other.to_string());
             let other = named.unwrap_or_else(|| other.to_string());
             let message = format!("{} of node {} is device {other} already", key.1, key.0);
@@ -102,7 +102,7 @@ impl Index {
         let name = node.status.as_ref().and_then(|status| status.zone_name.clone());
         let (None, Some(name)) = (node.spec.zone, name) else { return node.spec.zone.unwrap_or(1) };
         let key = (node.spec.cluster.clone(), name);
-        let others = self.nodes.iter().filter(|other| other.spec.cluster == key.0);
+        let others = self.nodes.values().filter(|other| other.spec.cluster == key.0);
         let others: Vec<(Option<&str>, i32)> = others
             .filter_map(|other| {
                 let status = other.status.as_ref()?;
@@ -122,7 +122,7 @@ impl Index {
 
     /// A node as people know it. What REST has made is named by its id.
     fn node_by_name(&self, id: Id) -> String {
-        let found = self.nodes.iter().find(|node| id_of(node.as_ref()) == id).map(|node| node.name_any());
+        let found = self.nodes.values().find(|node| id_of(node.as_ref()) == id).map(|node| node.name_any());
         match found.filter(|name| *name != id.to_string()) {
             Some(name) => format!("GlusterNode {name}"),
             None => format!("node with id {id}"),
@@ -141,7 +141,7 @@ impl Index {
                 && is_it
         };
         let known = self.accepted.get(key).copied();
-        let known = known.or_else(|| self.nodes.iter().find(has).map(|node| id_of(node.as_ref())));
+        let known = known.or_else(|| self.nodes.values().find(has).map(|node| id_of(node.as_ref())));
         known.filter(|other| *other != not)
     }
 }

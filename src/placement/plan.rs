@@ -59,8 +59,8 @@ impl Index {
         };
         let cluster = self.clusters.values().find(|cluster| cluster.name == placed.placement.cluster);
         let bricks = placed.placement.bricks.iter().map(|brick| {
-            let device = self.devices.iter().find(|device| id_of(device.as_ref()) == brick.device);
-            let node = self.nodes.iter().find(|node| id_of(node.as_ref()) == brick.node);
+            let device = self.devices.values().find(|device| id_of(device.as_ref()) == brick.device);
+            let node = self.nodes.values().find(|node| id_of(node.as_ref()) == brick.node);
             PlannedBrick {
                 set: brick.set,
                 node: node.map(|node| node.name_any()).unwrap_or_default(),

@@ -7,13 +7,15 @@ use bricklayer::units::{Bytes, GIB};
 use crate::fill::{Run, SETUPS, median, request, run};
 use crate::search::{Shape, inventory};
 
+type Nodes = Vec<(usize, Shape)>;
+
 /// Nodes of so many zones, each with the same devices, in GiB.
-fn equal(nodes: usize, zones: usize, devices: &[u64]) -> Vec<(usize, Shape)> {
+fn equal(nodes: usize, zones: usize, devices: &[u64]) -> Nodes {
     let zone = |n: usize| i32::try_from(n % zones).unwrap() + 1;
     (0..nodes).map(|n| (n, (zone(n), devices.to_vec()))).collect()
 }
 
-fn nodes(shapes: &[(i32, &[u64])]) -> Vec<(usize, Shape)> {
+fn nodes(shapes: &[(i32, &[u64])]) -> Nodes {
     shapes.iter().map(|(zone, devices)| (*zone, devices.to_vec())).enumerate().collect()
 }
 
@@ -49,7 +51,7 @@ fn uneven_disks_nodes_and_zones_are_used() {
     };
     let single = |gib: u64| Request { layout: Layout::Distribute, ..request(Bytes(gib * GIB)) };
     // The fewest bricks that do, of what, on what.
-    let cases: [(usize, Request, Vec<(usize, Shape)>); 20] = [
+    let cases: [(usize, Request, Nodes); 20] = [
         (3, copies(3, 90), nodes(&[(1, &[100]), (2, &[92]), (3, &[500])])),
         (9, copies(3, 270), nodes(&[(1, &[100, 100, 100]), (2, &[300]), (3, &[92, 200])])),
         (9, copies(3, 270), nodes(&[(1, &[300]), (1, &[92, 92]), (1, &[100]), (1, &[200, 92])])),

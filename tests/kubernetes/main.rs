@@ -81,7 +81,12 @@ impl World {
     }
 
     fn operator(&self) -> Server {
+        self.operator_with(&[])
+    }
+
+    fn operator_with(&self, more: &[&str]) -> Server {
         let words = ["operator", "--listen", "127.0.0.1:0", "--allow-simulated", "--data", self.data()];
+        let words = [&words[..], more].concat();
         let env = [("KUBECONFIG", self.kubeconfig.to_str().unwrap())];
         let mut operator = Server::start(None, &words, &env, &self.data.path().join("operator.log"));
         // A killed one has not given its lease back: that takes 12 s to run out.

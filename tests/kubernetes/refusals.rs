@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::classes::clear;
 use super::{World, class, told, wait_for};
-use crate::fixture::BINARY;
+use crate::fixture::{BINARY, Server};
 
 /// A cause: a cluster of its own in which it shows, what is asked for, and what has to be said.
 struct Cause {
@@ -30,7 +30,7 @@ struct Cause {
 }
 
 impl Cause {
-    /// Three nodes in three zones with a device of 2 TiB each, and a volume of 10 GiB.
+    /// Three nodes in three zones with a device of 500 GiB each, and a volume of 10 GiB.
     fn new(name: &'static str, text: &str) -> Self {
         Self {
             name,
@@ -81,9 +81,9 @@ fn causes() -> Vec<Cause> {
             ..cause("offline", "offline-2 is set offline; it would fit if node offline-2 took bricks")
         },
         Cause {
-            size: 3000,
+            size: 600,
             cluster: limits(json!({"bricksPerVolume": 3})),
-            ..cause("full", "full-0 /dev/sdb has 2Ti free of")
+            ..cause("full", "full-0 /dev/sdb has 49")
         },
         Cause {
             nodes: vec![(1, json!({})), (1, json!({})), (2, json!({}))],
@@ -129,8 +129,8 @@ fn causes() -> Vec<Cause> {
 }
 
 pub fn every_cause(world: &World) {
-    let mut operator = world.operator();
-    let server = operator.address();
+    let mut operator = world.operator_with(&["--rest-listen", "127.0.0.1:0", "--disable-auth"]);
+    let server = rest_of(&mut operator);
     let causes = causes();
     let objects: Vec<Value> = causes.iter().flat_map(Cause::objects).collect();
     world.cluster.apply(&json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string());
@@ -150,10 +150,18 @@ pub fn every_cause(world: &World) {
         over_rest(world, cause, &server);
     }
     of_heketi_alone(world, &server);
+    world.cluster.run(&["delete", "pvc", "--all", "--timeout=60s"]);
     world.cluster.run(&["delete", "gvol", "--all", "--timeout=60s"]);
     clear(world);
     world.audit(operator, 0);
     world.cluster.run(&["delete", "gdev,gnode,gcl", "--all", "--timeout=120s"]);
+}
+
+/// Where an operator serves REST.
+fn rest_of(operator: &mut Server) -> String {
+    let output = operator.wait_for_output("Heketi's REST on", 30);
+    let (_, url) = output.split_once("Heketi's REST on ").unwrap();
+    url.split_whitespace().next().unwrap().to_owned()
 }
 
 fn as_claim(world: &World, cause: &Cause) {
