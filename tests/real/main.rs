@@ -26,6 +26,7 @@ fn main() -> ExitCode {
             ("a claim becomes bytes on disks and goes again", claims::claim_to_bytes),
             ("only nodes of the cluster mount a volume", access::nodes_only),
             ("the same over REST with the embedded store", rest::volume_to_bytes),
+            ("volumes of every durability", rest::every_durability),
             ("killed at three points of a create", rest::killed_while_creating),
             ("killed at three points of a delete", rest::killed_while_deleting),
             ("a mounted volume grows", expansion::grows_under_a_client),

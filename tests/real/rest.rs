@@ -111,6 +111,40 @@ pub fn volume_to_bytes(lab: &Lab) {
     served.audit();
 }
 
+/// With an arbiter, dispersed, and each byte once: GlusterFS has what was asked for, clients read what they wrote, also
+/// after it grew, and nothing is left.
+pub fn every_durability(lab: &Lab) {
+    let served = Served::start(lab);
+    let before = lab.state();
+    for (words, kind) in [
+        (&["--arbiter", "--zones", "strict"][..], "Number of Bricks: 1 x (2 + 1) = 3"),
+        (&["--durability", "disperse", "--disperse", "2+1"], "Number of Bricks: 1 x (2 + 1) = 3"),
+        (&["--durability", "none"], "Number of Bricks: 1"),
+    ] {
+        let planned: Value = serde_json::from_str(
+            &served.run(&[&["volume", "plan", "--size", "2", "-o", "json"][..], words].concat()),
+        )
+        .unwrap();
+        assert_eq!(planned["fits"], true, "{planned}");
+        let words = [&["volume", "create", "--size", "2", "-o", "json"][..], words].concat();
+        let made: Value = serde_json::from_str(&served.run(&words)).unwrap();
+        let (id, name) = (made["id"].as_str().unwrap(), made["name"].as_str().unwrap());
+        let info = lab.on(1, &format!("gluster volume info {name}"));
+        assert!(info.contains(kind), "{words:?}: {info}");
+        assert_eq!(info.matches("(arbiter)").count(), usize::from(words.contains(&"--arbiter")), "{info}");
+        let mounted = lab.mount(1, name);
+        let written = mounted.write("data", 64);
+        served.run(&["volume", "expand", "--volume", id, "--expand-size", "2"]);
+        mounted.unmount();
+        let mounted = lab.mount(2, name);
+        assert_eq!(mounted.checksum("data"), written, "{words:?}");
+        mounted.unmount();
+        served.run(&["volume", "delete", id]);
+        assert_eq!(lab.state(), before, "{words:?}: the nodes are not as before the volume");
+    }
+    served.audit();
+}
+
 /// Runs a client command, and kills the server once `reached` says that its work has come that far.
 /// True if the command had not come to its end by then.
 pub fn killed(served: Served<'_>, words: &[&str], reached: &dyn Fn() -> bool) -> bool {
