@@ -20,16 +20,18 @@ use crate::rest::Served;
 const POD: &str = "421e7843-fb53-4a18-9c2d-cf34729d4ae8";
 
 /// A kubelet's directory, and the plugin that serves it.
-struct Machine<'a> {
+pub struct Machine<'a> {
     lab: &'a Lab,
-    kubelet: PathBuf,
+    /// The directory.
+    pub kubelet: PathBuf,
     cgroup: Cgroup,
     plugin: Option<Server>,
-    caller: Caller,
+    /// The plugin's socket.
+    pub caller: Caller,
 }
 
 impl<'a> Machine<'a> {
-    fn start(lab: &'a Lab) -> Self {
+    pub fn start(lab: &'a Lab) -> Self {
         let kubelet = lab.file("mnt/kubelet");
         std::fs::create_dir_all(&kubelet).unwrap();
         // As in a container with Bidirectional propagation: others see what is mounted here.
@@ -60,7 +62,7 @@ impl<'a> Machine<'a> {
         self.start_plugin();
     }
 
-    fn volume(&self, name: &str, servers: &[String]) -> Volume {
+    pub fn volume(&self, name: &str, servers: &[String]) -> Volume {
         let context = [("volume", name.to_owned()), ("servers", servers.join(","))];
         Volume {
             handle: format!("pvc-{name}"),
@@ -71,23 +73,29 @@ impl<'a> Machine<'a> {
     }
 
     /// Where the pod has its volume.
-    fn target(&self) -> PathBuf {
+    pub fn target(&self) -> PathBuf {
         let folder = self.kubelet.join("pods").join(POD).join("volumes/kubernetes.io~csi/pv");
         std::fs::create_dir_all(&folder).unwrap();
         folder.join("mount")
     }
 
-    fn servers(&self) -> Vec<String> {
+    pub fn servers(&self) -> Vec<String> {
         (1..=self.lab.nodes).map(|node| self.lab.host(node)).collect()
     }
 
     /// Ends the plugin and checks that nothing is left.
-    fn end(mut self, volume: &Volume) {
+    pub fn end(self, volume: &Volume) {
+        let staging = volume.staging.clone();
+        self.cleared();
+        wait_for("the client's end", 10, || clients(&staging).is_empty().then_some(()));
+    }
+
+    /// Ends the plugin and checks that nothing is mounted.
+    pub fn cleared(mut self) {
         self.plugin.take().unwrap().stop();
         let table = Table::read().unwrap();
         let left: Vec<_> = table.all().iter().filter(|one| one.at.starts_with(&self.kubelet)).collect();
         assert_eq!(left.len(), 1, "only the directory itself stays mounted: {left:?}");
-        wait_for("the client's end", 10, || clients(&volume.staging).is_empty().then_some(()));
         run(Command::new("umount").arg(&self.kubelet));
         self.cgroup.remove();
     }
@@ -119,7 +127,7 @@ fn mounts_below(folder: &Path) -> usize {
 }
 
 /// The processes of GlusterFS that are mounted at a path.
-fn clients(at: &Path) -> BTreeSet<u32> {
+pub fn clients(at: &Path) -> BTreeSet<u32> {
     let is_client = |pid: &u32| {
         let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let mut words = words.split(|byte| *byte == 0);
@@ -252,7 +260,7 @@ impl Container {
     }
 }
 
-fn mounts() -> usize {
+pub fn mounts() -> usize {
     Table::read().unwrap().all().len()
 }
 
