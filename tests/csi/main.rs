@@ -15,6 +15,7 @@ mod refusals;
 mod repair;
 mod sanity;
 mod sockets;
+mod specs;
 
 use std::collections::HashMap;
 use std::net::TcpListener;

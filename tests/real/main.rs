@@ -13,6 +13,9 @@ mod claims;
 mod clients;
 mod expansion;
 mod rest;
+mod sanity;
+#[path = "../csi/specs.rs"]
+mod specs;
 
 use std::process::ExitCode;
 
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
             ("clients outlive the plugin", clients::outlive_the_plugin),
             ("clients that die are replaced", clients::are_replaced),
             ("clients start with servers down", clients::start_with_servers_down),
+            ("csi-sanity passes", sanity::passes),
             ("a node restarts under a mounted volume", rest::node_restarts),
             ("a node is down", rest::node_is_down),
         ],

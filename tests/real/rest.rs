@@ -19,7 +19,12 @@ pub struct Served<'a> {
 impl<'a> Served<'a> {
     /// Starts the server, and loads the topology: what is there already is found.
     pub fn start(lab: &'a Lab) -> Self {
-        let served = Self::start_again(lab);
+        Self::start_with(lab, &[])
+    }
+
+    /// The same with more words for the server.
+    pub fn start_with(lab: &'a Lab, more: &[&str]) -> Self {
+        let served = Self::start_again_with(lab, more);
         let node = |node: usize| {
             let hostnames = json!({"manage": [lab.host(node)], "storage": [lab.host(node)]});
             json!({"node": {"hostnames": hostnames, "zone": node}, "devices": ["/dev/vdb"]})
@@ -33,6 +38,10 @@ impl<'a> Served<'a> {
 
     /// Starts the server on whatever it kept.
     pub fn start_again(lab: &'a Lab) -> Self {
+        Self::start_again_with(lab, &[])
+    }
+
+    fn start_again_with(lab: &'a Lab, more: &[&str]) -> Self {
         let config = json!({
             "jwt": {"admin": {"key": "admin key"}, "user": {"key": "user key"}},
             "glusterfs": {"executor": "ssh", "sshexec": {"keyfile": lab.file("id"), "user": "root", "port": "22"}},
@@ -40,9 +49,11 @@ impl<'a> Served<'a> {
         let path = lab.file("heketi.json");
         std::fs::write(&path, config.to_string()).unwrap();
         let known_hosts = lab.file("known_hosts");
+        let data = data(lab);
+        let words = ["serve", "--listen", "127.0.0.1:0", "--data", &data, "--config", path.to_str().unwrap()];
         let mut server = Server::start(
             Some(&lab.namespace),
-            &["serve", "--listen", "127.0.0.1:0", "--data", &data(lab), "--config", path.to_str().unwrap()],
+            &[&words[..], more].concat(),
             &[("SSH_KNOWN_HOSTS", known_hosts.to_str().unwrap())],
             &lab.file("serve.log"),
         );

@@ -6,6 +6,7 @@ pub mod child;
 pub mod home;
 pub mod launch;
 pub mod outside;
+pub mod silence;
 pub mod words;
 
 use std::ffi::{OsStr, OsString};
@@ -106,13 +107,21 @@ impl Clients {
     pub async fn mount(&self, mount: &Mount) -> Result<(), ClientError> {
         let words = words::words(mount).map_err(ClientError::Refused)?;
         let Some(outside) = &self.outside else {
-            return child::run(OsStr::new(PROGRAM), &words, &mount.log, MOUNTING).await;
+            return started(mount, OsStr::new(PROGRAM), &words).await;
         };
         let (outside, about) = (outside.clone(), mount.clone());
         let launch = tokio::task::spawn_blocking(move || outside.launch(&about));
         let launch = launch.await.map_err(|error| ClientError::NotStarted(error.to_string()))??;
         let all: Vec<OsString> = iter::once(PROGRAM.into()).chain(words).collect();
         let (program, words) = launch::words(&launch, &all);
-        child::run(&program, &words, &mount.log, MOUNTING).await
+        started(mount, &program, &words).await
+    }
+}
+
+/// Runs the client's program to its end; servers that say nothing are given up meanwhile.
+async fn started(mount: &Mount, program: &OsStr, words: &[OsString]) -> Result<(), ClientError> {
+    tokio::select! {
+        done = child::run(program, words, &mount.log, MOUNTING) => done,
+        never = silence::given_up(&mount.at) => match never {},
     }
 }
