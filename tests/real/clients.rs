@@ -122,7 +122,8 @@ impl Drop for Machine<'_> {
     }
 }
 
-fn mounts_below(folder: &Path) -> usize {
+/// How many mounts there are below a folder.
+pub fn mounts_below(folder: &Path) -> usize {
     Table::read().unwrap().all().iter().filter(|one| one.at.starts_with(folder)).count()
 }
 
@@ -260,7 +261,7 @@ impl Container {
     }
 }
 
-pub fn mounts() -> usize {
+fn mounts() -> usize {
     Table::read().unwrap().all().len()
 }
 

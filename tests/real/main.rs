@@ -7,6 +7,7 @@
 mod fixture;
 
 mod access;
+mod bricks;
 #[path = "../csi/caller.rs"]
 mod caller;
 mod claims;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
             ("killed at three points of an expand", expansion::killed_while_expanding),
             ("clients outlive the plugin", clients::outlive_the_plugin),
             ("clients that die are replaced", clients::are_replaced),
+            ("clients that lose all bricks are kept", bricks::all_lost),
             ("clients start with servers down", clients::start_with_servers_down),
             ("csi-sanity passes", sanity::passes),
             ("a node restarts under a mounted volume", rest::node_restarts),

@@ -15,6 +15,9 @@ use rustix::fs::StatVfs;
 use rustix::io::Errno;
 use tonic::Status;
 
+use super::client::running;
+use super::mounts::Table;
+
 /// How long a look at a mount may take before it is said to hang.
 pub const LOOKING: Duration = Duration::from_secs(5);
 /// How long a system call that changes mounts may take.
@@ -187,7 +190,8 @@ impl Looks {
         }
         let (looks, at) = (self.clone(), path.to_owned());
         let looking = tokio::task::spawn_blocking(move || {
-            let seen = seen(rustix::fs::statvfs(&at), || rustix::fs::lstat(at.join(CLIENTS_OWN)).map(|_| ()));
+            let own = || rustix::fs::lstat(at.join(CLIENTS_OWN)).map(|_| ());
+            let seen = seen(rustix::fs::statvfs(&at), own, || is_served(&at));
             looks.0.lock().remove(&at);
             seen
         });
@@ -199,17 +203,29 @@ impl Looks {
 /// A directory in every GlusterFS mount that the client itself serves.
 const CLIENTS_OWN: &str = ".meta";
 
-/// What two looks mean. The client says "not connected" too, as long as it reaches no brick; it is alive
-/// then and goes on by itself, with its open files. So what it serves itself is looked at as well.
-fn seen(looked: rustix::io::Result<StatVfs>, own: impl FnOnce() -> rustix::io::Result<()>) -> Seen {
+/// What the looks mean. The client says "not connected" too, as long as it reaches no brick; it is alive
+/// then and goes on by itself, with its open files. So what it serves itself is looked at as well. But on the way there
+/// the kernel asks who may enter the volume's root, and only for a second after it was told the last time it does
+/// without: so the process itself is looked for before it is said to have ended.
+fn seen(
+    looked: rustix::io::Result<StatVfs>,
+    own: impl FnOnce() -> rustix::io::Result<()>,
+    is_served: impl Fn() -> bool,
+) -> Seen {
     match looked {
         Ok(said) => Seen::Alive(said.into()),
         Err(error @ (Errno::NOTCONN | Errno::CONNABORTED)) => match own() {
-            Err(Errno::NOTCONN | Errno::CONNABORTED) => Seen::Dead,
+            Err(Errno::NOTCONN | Errno::CONNABORTED) if !is_served() => Seen::Dead,
             _ => Seen::Refuses(format!("{error}: none of the volume's bricks can be reached")),
         },
         Err(error) => Seen::Refuses(error.to_string()),
     }
+}
+
+/// Whether the client of what is mounted at a path runs. Without the mount table nobody knows, and what may
+/// run is left alone.
+fn is_served(at: &Path) -> bool {
+    Table::read().map_or(true, |table| running::serves(&table, at))
 }
 
 /// Whether the client of what is mounted at a path has ended. Blocks, and may hang.
@@ -269,9 +285,12 @@ mod tests {
         assert!(looks.0.lock().is_empty());
         assert!(matches!(looks.at(&folder.path().join("x")).await, Seen::Refuses(_)));
         let gone = || Err(Errno::NOTCONN);
-        assert!(seen(Err(Errno::NOTCONN), gone).wrong().unwrap().contains("has ended"));
-        assert!(seen(Err(Errno::IO), gone).wrong().unwrap().contains("nput/output error"));
-        let bricks_away = seen(Err(Errno::NOTCONN), || Ok(()));
-        assert!(matches!(&bricks_away, Seen::Refuses(why) if why.contains("bricks")), "{bricks_away:?}");
+        assert!(seen(Err(Errno::NOTCONN), gone, || false).wrong().unwrap().contains("has ended"));
+        assert!(seen(Err(Errno::IO), gone, || false).wrong().unwrap().contains("nput/output error"));
+        for bricks_away in
+            [seen(Err(Errno::NOTCONN), || Ok(()), || false), seen(Err(Errno::NOTCONN), gone, || true)]
+        {
+            assert!(matches!(&bricks_away, Seen::Refuses(why) if why.contains("bricks")), "{bricks_away:?}");
+        }
     }
 }

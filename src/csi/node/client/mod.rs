@@ -6,6 +6,7 @@ pub mod child;
 pub mod home;
 pub mod launch;
 pub mod outside;
+pub mod running;
 pub mod silence;
 pub mod words;
 

@@ -16,6 +16,8 @@ use std::time::Duration;
 use rustix::net::sockopt::{set_tcp_user_timeout, tcp_user_timeout};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
+use super::running;
+
 /// How long after the client's start is looked first, and how long after each look again: most are mounted by then.
 const LOOKING: Duration = Duration::from_millis(500);
 /// How long a server may take to answer, in milliseconds. Linux asks it again after one second.
@@ -29,9 +31,9 @@ pub async fn given_up(at: &Path) -> Infallible {
     let mut given = Given::default();
     loop {
         tokio::time::sleep(LOOKING).await;
-        let path = at.to_owned();
+        let path = [at.to_owned()];
         let looked = tokio::task::spawn_blocking(move || {
-            for pid in clients(&path) {
+            for pid in running::at(&path) {
                 if let Err(error) = given.look(pid) {
                     // The mount takes longer then, no more.
                     tracing::debug!(pid, %error, "the connections of a client cannot be looked at");
@@ -42,18 +44,6 @@ pub async fn given_up(at: &Path) -> Infallible {
         // A panic there is told by whoever has made it.
         given = looked.await.unwrap_or_default();
     }
-}
-
-/// The processes of GlusterFS that mount, or have mounted, at a path.
-fn clients(at: &Path) -> Vec<i32> {
-    let is_client = |pid: &i32| {
-        let Ok(words) = std::fs::read(format!("/proc/{pid}/cmdline")) else { return false };
-        let mut words = words.split(|byte| *byte == 0);
-        words.next().is_some_and(|program| program.ends_with(b"/glusterfs"))
-            && words.any(|word| word == at.as_os_str().as_encoded_bytes())
-    };
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_client).collect()
 }
 
 /// The connections that have the timeout, by their inodes, and what they had before.
