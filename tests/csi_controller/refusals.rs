@@ -54,7 +54,7 @@ fn bad_fields_are_named() {
             (rpc::CreateVolumeRequest { secrets, ..ask("v", 1) }, "secrets has 4099 bytes"),
             (with(ask("v", 1), "resturl", &huge), "parameters has"),
             (with(ask("v", 1), "volumtype", "none"), "unknown StorageClass parameter \"volumtype\""),
-            (with(ask("v", 1), "volumetype", "replicate:9"), "accepted is none or replicate:2"),
+            (with(ask("v", 1), "volumetype", "replicate:9"), "accepted is none, replicate:2"),
             (with(ask("v", 1), "pvSource", "glusterfs"), "pvSource"),
             (with(ask("v", 1), "gidMin", "2000"), "the same number for both"),
             (with(ask("v", 1), "volumeoptions", "a.b --log-file=/x"), "does not begin with `--`"),

@@ -165,11 +165,24 @@ async fn a_refused_volume_says_why_and_leaves_nothing() {
     lines.sort();
     let title = "Failed to allocate new volume: Unable to create volume on any cluster:";
     assert_eq!(both, format!("{title}\n{}\n{}\n", lines[0], lines[1]));
-    for body in
-        [r#"{"size":1,"block":true}"#, r#"{"size":1,"glustervolumeoptions":["user.heketi.arbiter true"]}"#]
-    {
-        assert!(refused(body).await.contains("not offered yet"), "{body}");
+    assert!(refused(r#"{"size":1,"block":true}"#).await.contains("not offered yet"));
+    // Heketi takes an arbiter with any durability, and GlusterFS refuses it then.
+    let arbiter = r#"{"size":1,"glustervolumeoptions":["user.heketi.arbiter true"]}"#;
+    for path in ["/volumes", "/volumes/plan"] {
+        let answer = ask(server.address, "POST", path, Some(arbiter)).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert!(answer.body.contains("an arbiter is the third of three replicas"), "{answer:?}");
     }
+    let plan = ask(server.address, "POST", "/volumes/plan", Some(r#"{"size":1}"#)).await;
+    let plan: Value = serde_json::from_str(&plan.body).unwrap();
+    let brick = |name: &str| plan["bricks"][0][name].clone();
+    assert_eq!((&plan["fits"], brick("size"), brick("set")), (&json!(true), json!(1 << 20), json!(0)), "{plan}");
+    assert!(plan["reasons"][0].as_str().unwrap().starts_with("1 set of 1 bricks of 1Gi"), "{plan}");
+    let body = r#"{"size":1,"durability":{"type":"replicate"}}"#;
+    let plan = ask(server.address, "POST", "/volumes/plan", Some(body)).await;
+    let plan: Value = serde_json::from_str(&plan.body).unwrap();
+    assert_eq!((&plan["fits"], &plan["bricks"]), (&json!(false), &json!([])), "{plan}");
+    assert!(plan["reasons"].to_string().contains("1 of 2 needed nodes"), "{plan}");
     server.unchanged_since(&before).await;
 }
 
