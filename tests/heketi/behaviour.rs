@@ -176,7 +176,11 @@ async fn a_refused_volume_says_why_and_leaves_nothing() {
     let plan = ask(server.address, "POST", "/volumes/plan", Some(r#"{"size":1}"#)).await;
     let plan: Value = serde_json::from_str(&plan.body).unwrap();
     let brick = |name: &str| plan["bricks"][0][name].clone();
-    assert_eq!((&plan["fits"], brick("size"), brick("set")), (&json!(true), json!(1 << 20), json!(0)), "{plan}");
+    assert_eq!(
+        (&plan["fits"], brick("size"), brick("set")),
+        (&json!(true), json!(1 << 20), json!(0)),
+        "{plan}"
+    );
     assert!(plan["reasons"][0].as_str().unwrap().starts_with("1 set of 1 bricks of 1Gi"), "{plan}");
     let body = r#"{"size":1,"durability":{"type":"replicate"}}"#;
     let plan = ask(server.address, "POST", "/volumes/plan", Some(body)).await;

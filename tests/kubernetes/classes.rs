@@ -73,7 +73,7 @@ pub fn table(world: &World) {
 fn bad(world: &World) {
     let cases = [
         ("disperse", json!({"volumetype": "disperse:3:1"}), "disperse:4:2"),
-        ("zones", json!({"zoneChecking": "hard"}), "accepted is none, soft or strict"),
+        ("zone-rule", json!({"zoneChecking": "hard"}), "accepted is none, soft or strict"),
         ("gids", json!({"gidMin": "9", "gidMax": "5000"}), "2000 to 2147483646"),
         ("snap", json!({"snapfactor": "0"}), "a number from 1 to 100"),
         ("option", json!({"volumeoptions": "a.b --log-file=/x"}), "does not begin with `--`"),

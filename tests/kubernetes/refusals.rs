@@ -167,8 +167,9 @@ fn rest_of(operator: &mut Server) -> String {
 fn as_claim(world: &World, cause: &Cause) {
     let mut parameters = json!({"clusters": cause.name});
     json_patch::merge(&mut parameters, &cause.class);
-    class(world, cause.name, parameters, "Delete");
-    world.claims(&[cause.name.into()], cause.name, &format!("{}Gi", cause.size));
+    let class_name = format!("refusal-{}", cause.name);
+    class(world, &class_name, parameters, "Delete");
+    world.claims(&[cause.name.into()], &class_name, &format!("{}Gi", cause.size));
 }
 
 fn as_object(world: &World, cause: &Cause) {
