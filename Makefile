@@ -40,6 +40,7 @@ test-long: ## Run the tests that gain by repetition, with more rounds or for lon
 	@tests/setup
 	BRICKLAYER_TEST_LOOPS=500 $(CARGO) test --locked --test kubernetes -- 'come and go'
 	@tests/setup real
+	$(CARGO) test --locked --test real -- csi-sanity
 	BRICKLAYER_TEST_WRITE=300 $(CARGO) test --locked --test cluster -- 'under a writer'
 
 test-real: ## Run the tests on real LVM, XFS and GlusterFS (root; a lab of virtual nodes); sets itself up
