@@ -154,7 +154,6 @@ pub fn every_cause(world: &World) {
     world.cluster.run(&["delete", "gvol", "--all", "--timeout=60s"]);
     clear(world);
     world.audit(operator, 0);
-    world.cluster.run(&["delete", "gdev,gnode,gcl", "--all", "--timeout=120s"]);
 }
 
 /// Where an operator serves REST.
