@@ -1,7 +1,7 @@
 //! Filling a cluster until the first refusal: how much a sequence of volumes gets out of it, beside what could be
 //! had at most. The setups are those that Heketi was measured on (heketi-engine.md, section 3.9).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bricklayer::allocation::{
     Device, Inventory, Layout, Node, Request, Sizing, Taken, ZoneRule, bound, brick_need, place,
@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 const COPIES: usize = 3;
-const EXTENT: Bytes = Bytes(4 << 20);
+pub const EXTENT: Bytes = Bytes(4 << 20);
 
 /// A cluster, the sizes of its volumes, and what Heketi reached on it.
 #[derive(Clone, Copy, Debug)]
@@ -69,31 +69,33 @@ pub fn id(n: usize) -> Id {
     format!("{n:032x}").parse().unwrap()
 }
 
+/// Adds node `n`, whose id is `n + 1`.
+pub fn add_node(inventory: &mut Inventory, n: usize, zone: i32) {
+    let (name, host) = (format!("node{n}"), format!("10.0.{}.{}", n / 250, n % 250));
+    inventory.set_node(id(n + 1), Node { cluster: id(0), name, host, zone, closed: None });
+}
+
+/// Adds device `d` of node `n`, whose id is `1000·(n + 1) + d`.
+pub fn add_device(
+    inventory: &mut Inventory,
+    n: usize,
+    d: usize,
+    capacity: Bytes,
+    tags: BTreeMap<String, String>,
+) -> Id {
+    let (device, path) = (id((n + 1) * 1000 + d), format!("/dev/sd{d}"));
+    inventory
+        .set_device(device, Device { node: id(n + 1), path, capacity, extent: EXTENT, tags, closed: None });
+    device
+}
+
 /// A cluster of equal nodes; node `n` is in zone `n mod zones`.
 pub fn cluster(nodes: usize, zones: usize, devices: usize, device: Bytes) -> (Inventory, Vec<Id>) {
     let mut inventory = Inventory::default();
     let mut all = vec![];
     for n in 0..nodes {
-        let node = Node {
-            cluster: id(0),
-            name: format!("node{n}"),
-            host: format!("10.0.{}.{}", n / 250, n % 250),
-            zone: i32::try_from(n % zones).unwrap() + 1,
-            closed: None,
-        };
-        inventory.set_node(id(n + 1), node);
-        for d in 0..devices {
-            let device = Device {
-                node: id(n + 1),
-                path: format!("/dev/sd{d}"),
-                capacity: device,
-                extent: EXTENT,
-                tags: Default::default(),
-                closed: None,
-            };
-            all.push(id((n + 1) * 100_000 + d));
-            inventory.set_device(*all.last().unwrap(), device);
-        }
+        add_node(&mut inventory, n, i32::try_from(n % zones).unwrap() + 1);
+        all.extend((0..devices).map(|d| add_device(&mut inventory, n, d, device, BTreeMap::new())));
     }
     (inventory, all)
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bricklayer::allocation::check::check;
 use bricklayer::allocation::replace::{Lost, replace};
-use bricklayer::allocation::{Brick, Device, Inventory, Layout, Node, Placement, Request, ZoneRule, place};
+use bricklayer::allocation::{Brick, Inventory, Layout, Node, Placement, Request, ZoneRule, place};
 use bricklayer::units::{Bytes, GIB};
 
-use crate::fill::{id, request};
+use crate::fill::{add_device, add_node, id, request};
 
 /// A node: its zone, and its devices with their tags.
 type Tagged<'a> = (i32, &'a [(u64, &'a str)]);
@@ -16,25 +16,10 @@ type Tagged<'a> = (i32, &'a [(u64, &'a str)]);
 pub fn tagged(nodes: &[Tagged]) -> Inventory {
     let mut inventory = Inventory::default();
     for (n, (zone, devices)) in nodes.iter().enumerate() {
-        let node = Node {
-            cluster: id(0),
-            name: format!("node{n}"),
-            host: format!("10.0.0.{n}"),
-            zone: *zone,
-            closed: None,
-        };
-        inventory.set_node(id(n + 1), node);
+        add_node(&mut inventory, n, *zone);
         for (d, (gib, tag)) in devices.iter().enumerate() {
             let tags = tag.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
-            let device = Device {
-                node: id(n + 1),
-                path: format!("/dev/sd{d}"),
-                capacity: Bytes(gib * GIB),
-                extent: Bytes(4 << 20),
-                tags: BTreeMap::from_iter(tags),
-                closed: None,
-            };
-            inventory.set_device(id((n + 1) * 1000 + d), device);
+            add_device(&mut inventory, n, d, Bytes(gib * GIB), BTreeMap::from_iter(tags));
         }
     }
     inventory

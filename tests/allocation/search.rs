@@ -3,15 +3,11 @@
 use std::collections::BTreeMap;
 
 use bricklayer::allocation::check::check;
-use bricklayer::allocation::{
-    Brick, Device, Inventory, Layout, Node, Request, Taken, ZoneRule, brick_need, fits, place,
-};
+use bricklayer::allocation::{Brick, Inventory, Layout, Request, Taken, ZoneRule, brick_need, fits, place};
 use bricklayer::units::{Bytes, GIB, Id};
 use proptest::prelude::*;
 
-use crate::fill::{id, request as replicated};
-
-const EXTENT: Bytes = Bytes(4 << 20);
+use crate::fill::{EXTENT, add_device, add_node, id, request as replicated};
 
 /// A node: its zone, and the GiB of its devices.
 pub type Shape = (i32, Vec<u64>);
@@ -20,24 +16,9 @@ pub type Shape = (i32, Vec<u64>);
 pub fn inventory(nodes: &[(usize, Shape)]) -> Inventory {
     let mut inventory = Inventory::default();
     for (n, (zone, devices)) in nodes {
-        let node = Node {
-            cluster: id(0),
-            name: format!("node{n}"),
-            host: format!("10.0.0.{n}"),
-            zone: *zone,
-            closed: None,
-        };
-        inventory.set_node(id(n + 1), node);
+        add_node(&mut inventory, *n, *zone);
         for (d, gib) in devices.iter().enumerate() {
-            let device = Device {
-                node: id(n + 1),
-                path: format!("/dev/sd{d}"),
-                capacity: Bytes(gib * GIB),
-                extent: EXTENT,
-                tags: BTreeMap::new(),
-                closed: None,
-            };
-            inventory.set_device(id((n + 1) * 1000 + d), device);
+            add_device(&mut inventory, *n, d, Bytes(gib * GIB), BTreeMap::new());
         }
     }
     inventory

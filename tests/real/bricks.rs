@@ -34,6 +34,7 @@ pub fn all_lost(lab: &Lab) {
     let begun = Instant::now();
     while begun.elapsed() < LEFT_ALONE {
         assert_eq!(kept(), before, "it was replaced");
+        // Nothing is to happen for that long: there is no condition to wait for.
         std::thread::sleep(Duration::from_millis(200));
     }
     assert_eq!(looked(&target), Err(NOT_CONNECTED));
