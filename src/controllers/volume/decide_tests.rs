@@ -187,3 +187,22 @@ fn bricks_wait_for_a_rebalance_that_runs() {
         assert_eq!(with(phase), Next::Grow, "{phase:?}");
     }
 }
+
+/// A rebalance was begun, and somebody else wrote the volume before that was written down.
+#[test]
+fn bricks_wait_for_a_rebalance_that_nobody_knew_of() {
+    use super::super::perform::Grown;
+    use super::super::report::{self, Report};
+    let mut volume = growing(OnRefusal::Forget, &[false, true], None);
+    let since = at(0).to_string();
+    let pending =
+        Rebalance { phase: RebalancePhase::Pending, seen: since.clone(), since, ..Rebalance::default() };
+    volume.status.as_mut().unwrap().rebalance = Some(pending);
+    assert_eq!(decide(&volume, None, at(1)), Next::Grow);
+    let told = report::status(&volume, Report::Grown(Grown::Moving), at(1), 5);
+    let status = told.status.as_ref().unwrap();
+    assert_eq!(status.rebalance.as_ref().map(|seen| seen.phase), Some(RebalancePhase::Running));
+    assert_eq!(status.placement, volume.status.as_ref().unwrap().placement, "nothing is taken back");
+    assert!(matches!(decide(&told, None, at(1)), Next::Wait(Some(_))));
+    assert_eq!(decide(&told, None, at(60)), Next::Rebalance);
+}

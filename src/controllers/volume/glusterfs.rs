@@ -84,6 +84,7 @@ pub async fn add_bricks(
             renew(reach, volume, placement.adding()).await?;
             Err(error.into())
         }
+        Err(error) if is_moving(&error) => Ok(Grown::Moving),
         Err(error @ RunError::Refused { .. }) if !is_busy(&error) => {
             // A refusal can come from one node after another one has done it.
             let (_, seen) = look(reach, placement, &name).await?;
@@ -294,6 +295,11 @@ fn option_commands(volume: &GlusterVolume, name: &str, allow: Option<&str>) -> V
     single.extend(gluster::owner_options(id_of(volume)));
     let groups = groups.into_iter().map(|group| gluster::set_options(name, &[group]));
     groups.chain([gluster::set_options(name, &single)]).collect()
+}
+
+/// Whether GlusterFS refuses something because it moves the data of a volume.
+fn is_moving(error: &RunError) -> bool {
+    matches!(error, RunError::Refused { stderr, .. } if stderr.contains("rebalance is in progress"))
 }
 
 /// Whether a brick carries the mark of a volume that was never made.

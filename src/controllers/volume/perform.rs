@@ -48,6 +48,9 @@ pub enum Grown {
     },
     /// GlusterFS refused them, or a node refused a brick: none of them serves the volume.
     Refused(RunError),
+    /// GlusterFS moves data of an earlier expansion, and adds no bricks meanwhile. That it had begun was not
+    /// written down: somebody else wrote the volume at that moment.
+    Moving,
     /// The expansion is not wanted any more, and none of its bricks serves the volume.
     Withdrawn,
 }

@@ -206,6 +206,8 @@ impl Note<'_> {
                 self.error(&error);
                 self.set((EXPANDED, "False", "Failed"), &error.to_string());
             }
+            // From now on it is looked at, and the bricks are added when it has ended.
+            Grown::Moving => self.moved(Moved::Begun),
             Grown::Withdrawn => {
                 self.taken_back();
                 self.set((EXPANDED, "False", "Adding"), "another size is wanted now");
