@@ -172,7 +172,8 @@ impl Index {
         };
         let has = old.size.or_else(|| volume.size()).unwrap_or(volume.spec.size);
         let held = old.wanted().count() / volume.spec.durability.set_size();
-        let smallest = old.wanted().map(|brick| brick.size).min().unwrap_or_default();
+        let smallest =
+            old.wanted().filter(|brick| !brick.arbiter).map(|brick| brick.size).min().unwrap_or_default();
         let wish = allocation::Request { held, ..request(cluster, volume) };
         let size = Some(wish.size);
         if wish.is_met_by(held, smallest) {

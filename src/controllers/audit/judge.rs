@@ -178,7 +178,7 @@ fn judge_volume(volume: &GlusterVolume, by_node: &HashMap<Id, Looked<'_>>, judge
 }
 
 /// The sets of a volume stand one after the other, those of expansions last; the bricks of one set are of
-/// one size and on nodes of their own.
+/// one size, but for an arbiter, which is the last one, and on nodes of their own.
 fn set_faults(volume: &GlusterVolume, placement: &Placement) -> Vec<String> {
     let mut faults = vec![];
     let name = volume.name_any();
@@ -189,8 +189,12 @@ fn set_faults(volume: &GlusterVolume, placement: &Placement) -> Vec<String> {
         if set.len() != volume.spec.durability.set_size() || !set.iter().enumerate().all(in_order) {
             faults.push(format!("volume {name}: set {n} is not complete and in order"));
         }
-        if set.iter().any(|brick| brick.size != set[0].size) {
+        if set.iter().any(|brick| !brick.arbiter && brick.size != set[0].size) {
             faults.push(format!("volume {name}: the bricks of set {n} differ in size"));
+        }
+        let arbiter = volume.spec.durability.arbiter.map(|_| 2);
+        if set.iter().enumerate().any(|(at, brick)| brick.arbiter != (Some(at) == arbiter)) {
+            faults.push(format!("volume {name}: set {n} has an arbiter in the wrong place, or none"));
         }
         let nodes: BTreeSet<Id> = set.iter().map(|brick| brick.node).collect();
         if nodes.len() != set.len() {

@@ -180,3 +180,24 @@ fn a_gluster_volume_without_our_mark_is_known_by_its_bricks() {
     let judged = judged(&world);
     assert!(judged.wrong.iter().any(|wrong| wrong.contains("belongs to no object")), "{judged}");
 }
+
+/// The arbiter of a set is smaller than its data bricks, and the last one.
+#[test]
+fn an_arbiter_is_the_small_last_one() {
+    let brick = |position: u32, gib: u64, arbiter: bool| -> PlacedBrick {
+        let id = Id::from_uid(&position.to_string());
+        serde_json::from_value(json!({"id": id, "device": id, "node": id, "host": "h", "path": "/b",
+            "size": Bytes::from_gib(gib), "poolSize": "1Gi", "poolMetadata": "8Mi", "set": 0,
+            "position": position, "arbiter": arbiter}))
+        .unwrap()
+    };
+    let faults = |bricks: Vec<PlacedBrick>| {
+        let spec = json!({"size": "4Gi", "durability": {"type": "replicate", "replicas": 3, "arbiter": {}}});
+        let volume = GlusterVolume::new("v", serde_json::from_value(spec).unwrap());
+        set_faults(&volume, &Placement { cluster: "c".into(), size: None, bricks })
+    };
+    assert_eq!(faults(vec![brick(0, 4, false), brick(1, 4, false), brick(2, 1, true)]), Vec::<String>::new());
+    assert_eq!(faults(vec![brick(0, 4, false), brick(1, 4, false), brick(2, 1, false)]).len(), 2);
+    assert_eq!(faults(vec![brick(0, 4, false), brick(1, 3, false), brick(2, 1, true)]).len(), 1);
+    assert_eq!(faults(vec![brick(0, 1, true), brick(1, 4, false), brick(2, 4, false)]).len(), 2);
+}
