@@ -11,7 +11,7 @@
 //! Each brick goes to the node with the most space: of all ways to place, that keeps the largest `T` with
 //! `Σ min(free of a node, T) ≥ r·T`, which is all that volumes placed later can have ([`super::bound`]). The fewest
 //! sets that fit win, since fewer bricks mean fewer processes, unless such large bricks cost more of that `T` than the
-//! volume has, and little is left to make up for it ([`spoilt`]).
+//! volume has, and little is left to make up for it (`spoilt`).
 
 use std::collections::BTreeMap;
 
