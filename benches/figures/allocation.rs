@@ -12,12 +12,11 @@ use crate::figure::Figure;
 use crate::fill::{Run, SETUPS, cluster, id, median, request, run};
 use crate::machine;
 
-/// Devices in a node of the estates that decisions are timed on.
-const DEVICES: usize = 24;
-/// Nodes and volumes of those estates; the aim is about the one with 2,400 devices.
-pub const ESTATES: [(usize, usize); 5] = [(3, 100), (10, 500), (40, 2000), (100, 5000), (417, 20_000)];
-/// The estate that the aim is about.
-const AIM: usize = 100;
+/// Nodes, devices of each, and volumes of the estates that decisions are timed on.
+pub const ESTATES: [(usize, usize, usize); 6] =
+    [(5, 2, 50), (3, 24, 100), (10, 24, 500), (40, 24, 2000), (100, 24, 5000), (417, 24, 20_000)];
+/// The devices of the estate that the aim is about.
+const AIM: usize = 2400;
 const DECISIONS: usize = 5000;
 
 /// Measures both.
@@ -34,27 +33,27 @@ pub fn measure() {
             .with("cv", median(runs.iter().map(|run| run.cv)))
             .keep();
     }
-    for (nodes, volumes) in ESTATES {
+    for (nodes, devices, volumes) in ESTATES {
         let load = machine::load();
-        let times = decisions(nodes, volumes);
+        let times = decisions(nodes, devices, volumes);
         let mut sorted = times.clone();
         sorted.sort_by(f64::total_cmp);
         let p99 = sorted[sorted.len() * 99 / 100];
-        let name = decide_name(nodes);
+        let name = decide_name(nodes * devices);
         Figure::new(&name, "us", p99, times, load, 0.0).with("volumes", volumes as f64).keep();
     }
 }
 
-/// What the figure of an estate is called.
-pub fn decide_name(nodes: usize) -> String {
-    if nodes == AIM { "allocation_decide".into() } else { format!("allocation_decide_{}", nodes * DEVICES) }
+/// What the figure of an estate with so many devices is called.
+pub fn decide_name(devices: usize) -> String {
+    if devices == AIM { "allocation_decide".into() } else { format!("allocation_decide_{devices}") }
 }
 
 /// Microseconds of decisions on an estate with so many volumes: each one places a volume and counts it, and the oldest
 /// one goes.
-fn decisions(nodes: usize, volumes: usize) -> Vec<f64> {
+fn decisions(nodes: usize, devices: usize, volumes: usize) -> Vec<f64> {
     let mut sizes = StdRng::seed_from_u64(nodes as u64);
-    let (mut inventory, _) = cluster(nodes, nodes.min(3), DEVICES, Bytes(2048 * GIB));
+    let (mut inventory, _) = cluster(nodes, nodes.min(3), devices, Bytes(2048 * GIB));
     let mut there = VecDeque::new();
     let mut times = vec![];
     for number in 1..=volumes + DECISIONS {

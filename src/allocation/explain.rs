@@ -66,7 +66,12 @@ pub enum Advice {
     /// The volume may have so many bricks.
     Bricks(usize),
     /// The volume is no larger than that.
-    Size(Bytes),
+    Size {
+        /// How large.
+        size: Bytes,
+        /// Whether it comes on top of what the volume has.
+        more: bool,
+    },
     /// There are devices with so much space on so many more nodes, or in so many more zones.
     Devices {
         /// How many nodes or zones.
@@ -85,7 +90,8 @@ impl fmt::Display for Advice {
             Self::Zones => write!(f, "it would fit if the bricks of a set might share a zone"),
             Self::Tags(rule) => write!(f, "it would fit without the rule {rule} about tags"),
             Self::Bricks(count) => write!(f, "it would fit if the volume might have {count} bricks"),
-            Self::Size(size) => write!(f, "a volume of {} would fit", short(*size)),
+            Self::Size { size, more: false } => write!(f, "a volume of {} would fit", short(*size)),
+            Self::Size { size, more: true } => write!(f, "{} more would fit", short(*size)),
             Self::Devices { count, zones, free } => {
                 let what = if *zones { "zone" } else { "node" };
                 write!(
@@ -166,8 +172,8 @@ fn no_shape(request: &Request) -> Cause {
     let set_size = request.layout.set_size();
     let parts = request.layout.data();
     let brick = Bytes(request.size.0 / parts.max(1) as u64);
-    if brick < request.brick_min {
-        return Cause::BrickMinimum { size: request.size, brick, brick_min: request.brick_min };
+    if brick < request.smallest() {
+        return Cause::BrickMinimum { size: request.size, brick, brick_min: request.smallest() };
     }
     let fewest = (1..=MOST_BRICKS).find(|sets| request.brick_size(*sets).is_some()).unwrap_or(MOST_BRICKS);
     Cause::BrickCount {
@@ -249,7 +255,11 @@ pub fn advice(inventory: &Inventory, request: &Request) -> Option<Advice> {
     {
         return Some(Advice::Bricks(sets * set_size));
     }
-    smaller(inventory, request).map(Advice::Size).or_else(|| devices(inventory, request))
+    let smaller = Request { size: Bytes(request.size.0.saturating_sub(1)), ..request.clone() };
+    match largest(inventory, &smaller) {
+        Bytes(0) => devices(inventory, request),
+        size => Some(Advice::Size { size, more: request.held > 0 }),
+    }
 }
 
 /// Closed nodes, and closed devices of open nodes, with their names.
@@ -268,15 +278,16 @@ fn closed(inventory: &Inventory, request: &Request) -> Vec<(Id, String)> {
     found
 }
 
-/// The largest size in whole GiB that would fit, if any does.
-fn smaller(inventory: &Inventory, request: &Request) -> Option<Bytes> {
-    let (mut fitting, mut above) = (0, request.size.0.div_ceil(GIB));
+/// The largest size in whole GiB, up to that of the request, that has a place; zero if none has. Found by placing,
+/// so that it is never more than what placing would take.
+pub fn largest(inventory: &Inventory, request: &Request) -> Bytes {
+    let (mut fitting, mut above) = (0, request.size.0 / GIB + 1);
     while above - fitting > 1 {
         let middle = fitting + (above - fitting) / 2;
         let asked = Request { size: Bytes::from_gib(middle), ..request.clone() };
         if fits(inventory, &asked) { fitting = middle } else { above = middle }
     }
-    (fitting > 0).then(|| Bytes::from_gib(fitting))
+    Bytes::from_gib(fitting)
 }
 
 /// On how many more nodes or zones devices are missing.

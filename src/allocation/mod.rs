@@ -3,7 +3,7 @@
 //!
 //! [`place`](place::place) takes an [`Inventory`] and a [`Request`] and gives a list of bricks and why they lie where
 //! they lie, or a [`Refused`] that says device by device what excluded it; [`advice`] says what would help.
-//! [`replace`](replace::replace) finds a new place for one brick. [`check`](check::check) is the judge that tests
+//! [`replace`](replace::replace) finds a new place for one brick, [`grow`](grow::grow) makes those of a volume larger. [`check`](check::check) is the judge that tests
 //! compare with, [`bound`] how much fits at most.
 
 mod arbiter;
@@ -11,13 +11,14 @@ pub mod bound;
 pub mod check;
 mod columns;
 mod explain;
+pub mod grow;
 mod inventory;
 pub mod place;
 mod refused;
 pub mod replace;
 mod request;
 
-pub use explain::{Advice, Reasons, advice};
+pub use explain::{Advice, Reasons, advice, largest};
 pub use inventory::{Device, Inventory, Node, Taken};
 pub use place::{Brick, Placement, fits, place};
 pub use refused::{Cause, Excluded, Exclusion, Refused};

@@ -51,6 +51,13 @@ pub enum Cause {
         /// The space that such a brick takes.
         need: Bytes,
     },
+    /// The bricks of a volume cannot be made as large as it takes where they are.
+    InPlace {
+        /// The size that each would have; absent when no brick may be that large.
+        brick: Option<Bytes>,
+        /// The largest brick allowed.
+        brick_max: Bytes,
+    },
     /// Data has room, and the arbiter brick beside it has not.
     NoArbiter {
         /// The size of an arbiter brick.
@@ -145,6 +152,14 @@ impl fmt::Display for Cause {
                 }
                 Ok(())
             }
+            Self::InPlace { brick: Some(brick), .. } => {
+                write!(f, "its bricks cannot grow to {} where they are", short(*brick))
+            }
+            Self::InPlace { brick: None, brick_max } => write!(
+                f,
+                "its bricks cannot grow where they are: each would be larger than the {} that the cluster allows",
+                short(*brick_max)
+            ),
             Self::NoArbiter { brick, with_room } => write!(
                 f,
                 "{with_room} nodes have a device for an arbiter brick of {}, none beside the nodes of the data \

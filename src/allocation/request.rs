@@ -109,15 +109,24 @@ impl Request {
     /// The size of each brick when the volume is cut into that many sets, or nothing if bricks of
     /// that size are not allowed. A whole number of KiB: `lvcreate` is asked in KiB.
     pub fn brick_size(&self, sets: usize) -> Option<Bytes> {
-        let parts = u64::try_from(sets * self.layout.data()).ok().filter(|parts| *parts > 0)?;
-        let size = match self.sizing {
-            Sizing::Bricks => Bytes::from_kib(self.size.kib() / parts),
-            Sizing::Usable => with_file_system(Bytes(self.size.0.div_ceil(parts))),
-        };
+        let (size, smallest) = (self.share(sets)?, self.smallest());
         // Heketi refuses a brick under the limit; what a claim asks for is raised to it instead.
-        let smallest = self.brick_min.max(SMALLEST_BRICK);
         let size = if self.sizing == Sizing::Usable && sets == 1 { size.max(smallest) } else { size };
         (size >= smallest && size <= self.brick_max).then_some(size)
+    }
+
+    /// The size of each brick when the volume is cut into that many sets, whatever is allowed; nothing for no sets.
+    pub(super) fn share(&self, sets: usize) -> Option<Bytes> {
+        let parts = u64::try_from(sets * self.layout.data()).ok().filter(|parts| *parts > 0)?;
+        Some(match self.sizing {
+            Sizing::Bricks => Bytes::from_kib(self.size.kib() / parts),
+            Sizing::Usable => with_file_system(Bytes(self.size.0.div_ceil(parts))),
+        })
+    }
+
+    /// The smallest brick that is allowed and has room for a file system.
+    pub(super) fn smallest(&self) -> Bytes {
+        self.brick_min.max(SMALLEST_BRICK)
     }
 
     /// The size of the arbiter brick beside data bricks of that size: 1 KiB for each file that they hold on
@@ -141,7 +150,7 @@ impl Request {
     /// Whether so many sets, of which the smallest has bricks of that size, give the size asked for. A small
     /// claim is given a whole brick, so that it can grow for a while without another one.
     pub fn is_met_by(&self, sets: usize, smallest: Bytes) -> bool {
-        self.sizing == Sizing::Usable && self.brick_size(sets).is_some_and(|needed| needed <= smallest)
+        self.sizing == Sizing::Usable && self.share(sets).is_some_and(|needed| needed <= smallest)
     }
 }
 

@@ -19,18 +19,18 @@ pub struct Create {
     /// Its name [default: vol_ and its id]
     #[arg(long, value_parser = id_or_name)]
     pub name: Option<String>,
-    /// How its data survives the loss of a node
-    #[arg(long, value_enum, default_value_t)]
-    pub durability: Durability,
+    /// How its data survives the loss of a node [default: replicate, with --disperse disperse]
+    #[arg(long, value_enum)]
+    pub durability: Option<Durability>,
     /// Of three copies, keep the third without content: it only tells which of the other two is right
     #[arg(long)]
     pub arbiter: bool,
     /// How large a file is on average, in KiB: it decides how large an arbiter's brick is [default: 64]
     #[arg(long, value_name = "KIB", requires = "arbiter", value_parser = clap::value_parser!(u32).range(1..))]
     pub average_file_size: Option<u32>,
-    /// How a dispersed volume is cut: parts, and how many more may be lost
-    #[arg(long, value_enum, default_value_t)]
-    pub disperse: Disperse,
+    /// How a dispersed volume is cut: parts, and how many more may be lost [default: 4+2]
+    #[arg(long, value_enum)]
+    pub disperse: Option<Disperse>,
     /// How copies lie in failure zones [default: in as many zones as have room]
     #[arg(long, value_enum)]
     pub zones: Option<Zones>,
@@ -55,12 +55,11 @@ pub struct Create {
 }
 
 /// How a volume survives the loss of a node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Durability {
     /// It does not: one copy
     None,
     /// Full copies on different nodes
-    #[default]
     Replicate,
     /// Cut into parts, with more of them than are needed
     Disperse,
@@ -128,7 +127,7 @@ pub(super) fn create(
         Some(name) => format!("create volume {name}"),
         None => format!("create a volume of {} GiB", ask.size),
     };
-    let made = server.operate(&what, &Method::POST, "/volumes", Some(&body(ask)))?;
+    let made = server.operate(&what, &Method::POST, "/volumes", Some(&body(ask)?))?;
     let answer = made
         .ok_or_else(|| CliError::Strange { what: what.clone(), cause: "it ended without a volume".into() })?;
     print(&what, &answer, format, out)
@@ -142,7 +141,7 @@ pub(super) fn plan(
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
     let what = format!("plan a volume of {} GiB", ask.size);
-    let answer = server.post(&what, "/volumes/plan", &body(ask))?;
+    let answer = server.post(&what, "/volumes/plan", &body(ask)?)?;
     let plan: Plan = read(&what, &answer)?;
     match format {
         Format::Json => show::json(&answer, out)?,
@@ -210,15 +209,22 @@ pub(super) fn delete(
     }
 }
 
-fn body(ask: &Create) -> Value {
-    let durability = match ask.durability {
-        Durability::None => json!({ "type": "none" }),
-        Durability::Replicate => {
-            json!({ "type": "replicate", "replicate": { "replica": ask.replica } })
-        }
-        Durability::Disperse => {
-            let (data, redundancy) = ask.disperse.parts();
+/// The body of a create or plan.
+fn body(ask: &Create) -> Result<Value, CliError> {
+    let durability = match (ask.durability, ask.disperse) {
+        (None | Some(Durability::Disperse), Some(_)) | (Some(Durability::Disperse), None) => {
+            let (data, redundancy) = ask.disperse.unwrap_or_default().parts();
             json!({ "type": "disperse", "disperse": { "data": data, "redundancy": redundancy } })
+        }
+        (Some(_), Some(_)) => {
+            return Err(CliError::Usage(
+                "--disperse says how a dispersed volume is cut: leave it out, or the other --durability"
+                    .into(),
+            ));
+        }
+        (Some(Durability::None), None) => json!({ "type": "none" }),
+        (None | Some(Durability::Replicate), None) => {
+            json!({ "type": "replicate", "replicate": { "replica": ask.replica } })
         }
     };
     let mut body = json!({ "size": ask.size, "durability": durability });
@@ -238,7 +244,7 @@ fn body(ask: &Create) -> Value {
     if ask.snapshot_factor > 1.0 {
         body["snapshot"] = json!({ "enable": true, "factor": ask.snapshot_factor });
     }
-    body
+    Ok(body)
 }
 
 /// Wishes about places, in the options in which Heketi's protocol has them.

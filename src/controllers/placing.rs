@@ -257,12 +257,20 @@ fn growth_decided(
     }
     let (reason, text) = match verdict {
         Ok(placement) => {
-            let text = format!("{} bricks are being added for {size}", placement.adding().count());
+            let (growing, adding) = (placement.growing().count(), placement.adding().count());
+            let largest = placement.growing().map(|brick| brick.size).max();
+            let (reason, text) = match (largest, adding) {
+                (Some(largest), _) => {
+                    ("Growing", format!("{growing} bricks grow where they are, to {largest}, for {size}"))
+                }
+                (None, 0) => ("Settling", format!("its bricks give {size} already")),
+                (None, _) => ("Adding", format!("{adding} bricks are being added for {size}")),
+            };
             status.attempt += 1;
             status.expansion_attempts += 1;
             status.refusals.clear();
             status.placement = Some(placement);
-            ("Adding", text)
+            (reason, text)
         }
         Err(refusal) => {
             let mut text = format!("there is no room to grow to {size}: {}", refusal.message);

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::placement_options;
-use crate::resources::{Durability, Zones};
+use crate::resources::{Durability, Growth, Zones};
 use crate::units::{Allowed, NODES, TagRule, check_option};
 
 /// The parameters of a class.
@@ -31,6 +31,8 @@ pub struct ClassParameters {
     pub gids: Option<GidRange>,
     /// How much larger than the brick its thin pool is.
     pub snapshot_factor: f64,
+    /// How volumes grow.
+    pub growth: Growth,
     /// How pods find the volume.
     pub source: PvSource,
     /// Keys that are there and mean nothing here, in the user's spelling.
@@ -60,7 +62,7 @@ pub enum PvSource {
 }
 
 /// The keys that are understood, with what they accept.
-const KEYS: [(&str, &str); 14] = [
+const KEYS: [(&str, &str); 15] = [
     (
         "volumetype",
         "none, replicate:2, replicate:3, disperse:2:1, disperse:4:2, disperse:8:3 or disperse:8:4",
@@ -73,6 +75,7 @@ const KEYS: [(&str, &str); 14] = [
     ("gidMin", "a number from 2000 to 2147483646"),
     ("gidMax", "a number from 2000 to 2147483646"),
     ("snapfactor", "a number from 1 to 100"),
+    ("growth", "auto, inPlace or sets"),
     ("zoneChecking", "none, soft or strict"),
     ("deviceTags", "a rule about the tags of devices: key=value or key!=value"),
     ("pvSource", "csi or glusterfs"),
@@ -117,6 +120,7 @@ impl Default for ClassParameters {
             name_prefix: None,
             gids: None,
             snapshot_factor: 1.0,
+            growth: Growth::default(),
             source: PvSource::Csi,
             unused: vec![],
         }
@@ -163,6 +167,7 @@ pub fn read(parameters: &BTreeMap<String, String>) -> Result<ClassParameters, St
             "gidmin" => gids.0 = Some(gid(value).ok_or_else(bad)?),
             "gidmax" => gids.1 = Some(gid(value).ok_or_else(bad)?),
             "snapfactor" => class.snapshot_factor = factor(value).ok_or_else(bad)?,
+            "growth" => class.growth = growth(value).ok_or_else(bad)?,
             "zonechecking" => zones = Some(zone_checking(value).ok_or_else(bad)?),
             "devicetags" => {
                 device_tags = Some(value.parse::<TagRule>().map_err(|_| bad())?.to_string());
@@ -227,11 +232,14 @@ fn durability(text: &str) -> Option<Durability> {
         "none" => Durability::none(),
         "replicate" | "replicate:3" => Durability::replicate(3),
         "replicate:2" => Durability::replicate(2),
-        "disperse:2:1" => Durability::disperse(2, 1),
-        "disperse" | "disperse:4:2" => Durability::disperse(4, 2),
-        "disperse:8:3" => Durability::disperse(8, 3),
-        "disperse:8:4" => Durability::disperse(8, 4),
-        _ => return None,
+        "disperse" => Durability::disperse(4, 2),
+        other => {
+            let (data, redundancy) = other.strip_prefix("disperse:")?.split_once(':')?;
+            let pair = (data.parse().ok()?, redundancy.parse().ok()?);
+            let known =
+                Durability::DISPERSED.contains(&pair) && other == format!("disperse:{}:{}", pair.0, pair.1);
+            return known.then(|| Durability::disperse(pair.0, pair.1));
+        }
     })
 }
 
@@ -289,6 +297,15 @@ fn factor(text: &str) -> Option<f64> {
     text.parse().ok().filter(|factor| (1.0..=100.0).contains(factor))
 }
 
+fn growth(text: &str) -> Option<Growth> {
+    match text {
+        "auto" => Some(Growth::Auto),
+        "inPlace" => Some(Growth::InPlace),
+        "sets" => Some(Growth::Sets),
+        _ => None,
+    }
+}
+
 fn zone_checking(text: &str) -> Option<Zones> {
     match text {
         "none" => Some(Zones::None),
@@ -317,11 +334,13 @@ mod tests {
             ("volumenameprefix", "team-a"),
             ("gidMin", "3000"),
             ("snapfactor", "1.5"),
+            ("growth", "sets"),
             ("zoneChecking", "strict"),
             ("deviceTags", "disk!=hdd"),
         ]))
         .unwrap();
         assert_eq!(class.durability.set_size(), 2);
+        assert_eq!(class.growth, Growth::Sets);
         assert_eq!((class.zones, class.device_tags.as_deref()), (Zones::Strict, Some("disk!=hdd")));
         assert_eq!(class.clusters, ["a", "b"]);
         assert_eq!(class.options, ["performance.cache-size 256MB", "user.heketi.zone-checking none"]);
@@ -389,6 +408,7 @@ mod tests {
             ("gidMax", "many", "2000 to 2147483646"),
             ("snapfactor", "0.5", "1 to 100"),
             ("snapfactor", "NaN", "1 to 100"),
+            ("growth", "up", "accepted is auto, inPlace or sets"),
             ("zoneChecking", "maybe", "accepted is none, soft or strict"),
             ("deviceTags", "ssd", "key=value or key!=value"),
             ("pvSource", "nfs", "csi or glusterfs"),

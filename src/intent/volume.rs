@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{AskError, DECISION_TIMEOUT, Decision, Intent, Progress, WRITE_TRIES, metadata};
 use crate::placement::{Index, Plan};
-use crate::resources::{EXPANDED, GlusterVolume, GlusterVolumeSpec, OnRefusal, PLACED, condition};
+use crate::resources::{EXPANDED, GlusterVolume, GlusterVolumeSpec, OnRefusal, PLACED, Placement, condition};
 use crate::store::StoreError;
 use crate::units::{Bytes, GIB, Id};
 
@@ -196,7 +196,7 @@ fn growth_decided(volume: &GlusterVolume, size: Bytes, wished: i64) -> Option<bo
         return Some(true);
     }
     let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
-    if placement.is_some_and(|placement| placement.adding().next().is_some()) {
+    if placement.is_some_and(Placement::expands) {
         return Some(true);
     }
     let expanded = condition(volume.conditions(), EXPANDED)?;

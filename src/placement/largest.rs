@@ -1,11 +1,10 @@
-//! The largest volume that fits: what a cluster's status tells those who choose where to ask. Found by
-//! placing, so that it is never more than what placing would take.
+//! The largest volume that fits: what a cluster's status tells those who choose where to ask.
 
 use super::wish::wished;
 use super::{Cluster, Index};
 use crate::allocation;
 use crate::resources::{Durability, GlusterVolumeSpec, LargestVolume};
-use crate::units::{Bytes, GIB};
+use crate::units::Bytes;
 
 impl Index {
     /// The largest volumes that a cluster takes now, in whole GiB; zero where none fits.
@@ -28,16 +27,7 @@ impl Index {
     fn largest_of(&self, cluster: &Cluster, durability: Durability) -> Bytes {
         let (_, free) = self.inventory.totals(cluster.id);
         let copies = u64::try_from(durability.set_size()).unwrap_or(1);
-        // What fits lies below `above`, and at `fits` when that is not zero.
-        let (mut fits, mut above) = (0, free.0 / copies / GIB + 1);
-        while above - fits > 1 {
-            let middle = fits + (above - fits) / 2;
-            let spec = GlusterVolumeSpec { durability, ..GlusterVolumeSpec::sized(Bytes::from_gib(middle)) };
-            match allocation::fits(&self.inventory, &wished(cluster, &spec)) {
-                true => fits = middle,
-                false => above = middle,
-            }
-        }
-        Bytes::from_gib(fits)
+        let spec = GlusterVolumeSpec { durability, ..GlusterVolumeSpec::sized(Bytes(free.0 / copies)) };
+        allocation::largest(&self.inventory, &wished(cluster, &spec))
     }
 }

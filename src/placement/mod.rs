@@ -1,6 +1,7 @@
 //! Where volumes may go, as far as objects say it: the allocator's inventory, the names that are taken, and the
 //! decisions of the placing task that no cache has shown yet. Pure: every method takes values and returns values.
 
+mod growth;
 mod known;
 mod largest;
 mod names;
@@ -161,37 +162,6 @@ impl Index {
         Err(refusals)
     }
 
-    /// Finds places for what a volume is to grow by, in the cluster that it is in, or says why there are none.
-    /// What it has stays where it is; what is placed comes after it, as bricks that are to be added.
-    pub fn grow(&self, volume: &GlusterVolume) -> Result<Placement, Refusal> {
-        let status = volume.status.as_ref();
-        let old = status.and_then(|status| status.placement.clone()).unwrap_or_default();
-        let Some(cluster) = self.clusters.values().find(|cluster| cluster.name == old.cluster) else {
-            let message = format!("there is no GlusterCluster {:?} any more", old.cluster);
-            return Err(Refusal { reason: "UnknownCluster".into(), message, ..Refusal::default() });
-        };
-        let has = old.size.or_else(|| volume.size()).unwrap_or(volume.spec.size);
-        let held = old.wanted().count() / volume.spec.durability.set_size();
-        let smallest =
-            old.wanted().filter(|brick| !brick.arbiter).map(|brick| brick.size).min().unwrap_or_default();
-        let wish = allocation::Request { held, ..request(cluster, volume) };
-        let size = Some(wish.size);
-        if wish.is_met_by(held, smallest) {
-            return Ok(Placement { size, ..old });
-        }
-        let wish = allocation::Request { size: wish.size.minus(has), ..wish };
-        let (placed, _) =
-            self.placed_bricks(cluster, volume, &wish).map_err(|(reason, message)| Refusal {
-                cluster: Some(cluster.id),
-                reason: reason.into(),
-                message: format!("cluster {}: {message}", cluster.name),
-                ..Refusal::default()
-            })?;
-        let added = placed.into_iter().map(|brick| PlacedBrick { adding: true, ..brick });
-        let bricks = old.wanted().cloned().chain(added).chain(old.retiring().cloned()).collect();
-        Ok(Placement { cluster: old.cluster.clone(), size, bricks })
-    }
-
     /// Space on the devices of a cluster: all of it, and what is left.
     pub fn totals(&self, cluster: Id) -> (Bytes, Bytes) {
         self.inventory.totals(cluster)
@@ -309,6 +279,7 @@ impl Index {
             position: u32::try_from(brick.position).unwrap_or(u32::MAX),
             arbiter: request.is_arbiter(brick.position),
             adding: false,
+            growing: false,
             retiring: false,
         }
     }

@@ -199,6 +199,7 @@ pub fn volume_spec(
         device_tags: parameters.device_tags.clone(),
         clusters,
         snapshot_factor: parameters.snapshot_factor,
+        growth: parameters.growth,
         options: parameters.options.clone(),
         allow: parameters.allow.clone(),
         gid,

@@ -9,6 +9,7 @@ mod cluster;
 mod conditions;
 mod device;
 mod node;
+mod placement;
 mod volume;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
@@ -27,10 +28,11 @@ pub use conditions::{
 };
 pub use device::{DeviceCapacity, GlusterDevice, GlusterDeviceSpec, GlusterDeviceStatus};
 pub use node::{GlusterNode, GlusterNodeSpec, GlusterNodeStatus, Hostnames, KubernetesNode};
+pub use placement::{PlacedBrick, Placement};
 pub use volume::{
     AVERAGE_FILE, Arbiter, ClaimRef, Durability, DurabilityType, GlusterVolume, GlusterVolumeSpec,
-    GlusterVolumeStatus, LastError, MountInfo, Observed, OnRefusal, PlacedBrick, Placement, Rebalance,
-    RebalancePhase, Refusal, Sizing, Zones,
+    GlusterVolumeStatus, Growth, LastError, MountInfo, Observed, OnRefusal, Rebalance, RebalancePhase,
+    Refusal, Sizing, Zones,
 };
 
 use crate::units::Id;

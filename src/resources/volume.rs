@@ -4,7 +4,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Condition;
+use super::{Condition, Placement};
 use crate::units::{Bytes, Id};
 
 /// A GlusterFS volume: what is wanted of it, where its bricks were placed, and what was last seen.
@@ -52,7 +52,7 @@ pub struct GlusterVolumeSpec {
     #[schemars(length(min = 1, max = 200), regex(pattern = "^[a-zA-Z0-9_][a-zA-Z0-9_-]*$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("the name cannot change"))]
     pub name: Option<String>,
-    /// The size, such as 10Gi. It may grow: bricks are added then. It cannot go under what the volume has
+    /// The size, such as 10Gi. It may grow, as spec.growth says. It cannot go under what the volume has
     /// already, status.size; a larger size that has not been done yet may be taken back.
     #[x_kube(validation = Rule::new("quantity(self).compareTo(quantity('1')) >= 0").message("a volume has at least one byte"))]
     pub size: Bytes,
@@ -98,6 +98,9 @@ pub struct GlusterVolumeSpec {
     /// Whether the volume hosts block volumes.
     #[serde(default)]
     pub block: bool,
+    /// How it grows when a larger size is asked for.
+    #[serde(default)]
+    pub growth: Growth,
     /// The PersistentVolumeClaim that it was made for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self == oldSelf").message("the claim cannot change"))]
@@ -123,6 +126,7 @@ impl GlusterVolumeSpec {
             allow: vec![],
             gid: 0,
             block: false,
+            growth: Growth::default(),
             claim_ref: None,
             on_refusal: OnRefusal::default(),
         }
@@ -224,6 +228,10 @@ impl Durability {
         Self { data: Some(data), redundancy: Some(redundancy), ..Self::of(DurabilityType::Disperse) }
     }
 
+    /// The ways to disperse that GlusterFS's guidance and Heketi know, as data and redundancy: (2, 1), (4, 2), (8, 3)
+    /// and (8, 4).
+    pub const DISPERSED: [(u32, u32); 4] = [(2, 1), (4, 2), (8, 3), (8, 4)];
+
     /// How many bricks make one set.
     pub fn set_size(&self) -> usize {
         let count = match self.type_ {
@@ -245,6 +253,19 @@ pub enum Zones {
     Soft,
     /// Each in a zone of its own, or not at all.
     Strict,
+}
+
+/// How a volume grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Growth {
+    /// Its bricks are made larger, where each of their devices has room for that: no data moves, and a single
+    /// file can be larger too. Sets of bricks are added otherwise.
+    #[default]
+    Auto,
+    /// Its bricks are made larger, or it does not grow.
+    InPlace,
+    /// Sets of bricks are added, as Heketi does.
+    Sets,
 }
 
 /// How large a file is on average when nobody says: as Heketi assumes.
@@ -283,9 +304,12 @@ pub enum OnRefusal {
     Forget,
 }
 
+// One writer has all of it, so who owns which field need not be kept: that took a quarter of what writing it costs the
+// API server.
 /// What was decided and last seen of a volume.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct GlusterVolumeStatus {
     /// The Heketi id of the volume.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -347,57 +371,6 @@ pub struct GlusterVolumeStatus {
     pub last_error: Option<LastError>,
 }
 
-/// Where the bricks of a volume are.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Placement {
-    /// The name of the GlusterCluster.
-    pub cluster: String,
-    /// The size of the volume once all these bricks serve it, in the unit of spec.size.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub size: Option<Bytes>,
-    /// The bricks, in the order in which GlusterFS is given them: set after set. Those of an expansion come
-    /// after the ones that were there before.
-    #[schemars(length(max = 1024))]
-    pub bricks: Vec<PlacedBrick>,
-}
-
-/// One brick and its place.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PlacedBrick {
-    /// The id of the brick.
-    pub id: Id,
-    /// The id of the GlusterDevice.
-    pub device: Id,
-    /// The id of the GlusterNode.
-    pub node: Id,
-    /// The storage host name that GlusterFS is given.
-    pub host: String,
-    /// The brick directory on the node.
-    pub path: String,
-    /// The size of the logical volume.
-    pub size: Bytes,
-    /// The size of the thin pool.
-    pub pool_size: Bytes,
-    /// The size of the thin pool's metadata.
-    pub pool_metadata: Bytes,
-    /// The set it belongs to, from 0.
-    pub set: u32,
-    /// Its position in the set, from 0.
-    pub position: u32,
-    /// Whether it is the arbiter of its set.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub arbiter: bool,
-    /// Whether the brick belongs to an expansion that is not done: it may exist or not, and GlusterFS may
-    /// have added it to the volume or not.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub adding: bool,
-    /// Whether the brick is on its way out: it keeps its space until it was seen to be gone.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub retiring: bool,
-}
-
 /// How the data of a volume moves to the bricks of its last expansion.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -448,40 +421,6 @@ pub enum RebalancePhase {
     Failed,
     /// Somebody has stopped it by hand: it is left alone until the next expansion.
     Stopped,
-}
-
-impl Placement {
-    /// The bricks that serve the volume, in GlusterFS order.
-    pub fn active(&self) -> impl Iterator<Item = &PlacedBrick> {
-        self.bricks.iter().filter(|brick| !brick.retiring && !brick.adding)
-    }
-
-    /// The bricks of an expansion that is not done, in GlusterFS order. They come after the active ones.
-    pub fn adding(&self) -> impl Iterator<Item = &PlacedBrick> {
-        self.bricks.iter().filter(|brick| !brick.retiring && brick.adding)
-    }
-
-    /// The bricks as GlusterFS has them once an expansion is done.
-    pub fn wanted(&self) -> impl Iterator<Item = &PlacedBrick> {
-        self.active().chain(self.adding())
-    }
-
-    /// The bricks on their way out.
-    pub fn retiring(&self) -> impl Iterator<Item = &PlacedBrick> {
-        self.bricks.iter().filter(|brick| brick.retiring)
-    }
-}
-
-impl PlacedBrick {
-    /// The brick as GlusterFS names it: `host:path`.
-    pub fn address(&self) -> String {
-        format!("{}:{}", self.host, self.path)
-    }
-
-    /// The space it takes on its device.
-    pub fn need(&self) -> Bytes {
-        self.pool_size.plus(self.pool_metadata)
-    }
 }
 
 /// Why one cluster does not take a volume.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a case fails by panicking")]
 
 mod fill;
+mod grow;
 mod packing;
 mod refusals;
 mod rules;

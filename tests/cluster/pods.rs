@@ -46,7 +46,7 @@ pub fn registered(world: &World) {
 pub fn claim_in_pods(world: &World) {
     world.installed();
     let before = world.lab.state();
-    let (_, volume) = world.bound_claim("shared");
+    let (persistent, volume) = world.bound_claim("shared");
     world.start_pods(&[idle("one", "shared"), idle("two", "shared")]);
     let write = "dd if=/dev/urandom of=/data/one bs=1M count=32 conv=fsync 2>/dev/null; sha256sum </data/one";
     let written = world.in_pod("one", write);
@@ -78,6 +78,12 @@ pub fn claim_in_pods(world: &World) {
     world.cluster.run(&["wait", grown, "pvc/shared", "--timeout=300s"]);
     wait_for("the running pod to see 3Gi", 60, || (size() >= 3 << 30).then_some(()));
     assert_eq!(world.in_pod("two", "sha256sum </data/one"), written);
+    // Its bricks have become larger where they are: one file has more than one of them held before.
+    let of_volume = |path: &str| world.cluster.value(&["gvol", &persistent], path);
+    assert_eq!(of_volume("{.status.placement.bricks[*].id}").split_whitespace().count(), 3);
+    assert_eq!(of_volume("{.status.rebalance}"), "", "no data moves");
+    world.in_pod("two", "fallocate -l 2500000000 /data/large && sync");
+    assert_eq!(world.in_pod("one", "stat -c %s /data/large").trim(), "2500000000");
 
     world.delete_pods(&["one", "two"]);
     world.cluster.run(&["delete", "pvc", "shared", "--timeout=300s"]);

@@ -3,7 +3,9 @@
 use bricklayer::executor::transport::sim::{Fault, Rule};
 use bricklayer::intent::volume::{Expansion, expand, expand_by, expansion};
 use bricklayer::intent::{Decision, volume};
-use bricklayer::resources::{EXPANDED, GlusterVolume, OnRefusal, RebalancePhase, condition, condition_is};
+use bricklayer::resources::{
+    EXPANDED, GlusterVolume, GlusterVolumeSpec, Growth, OnRefusal, RebalancePhase, condition, condition_is,
+};
 use bricklayer::units::{Bytes, Id};
 
 use crate::rig::{Rig, RigOptions, directory, id, in_runtime, volume_remains, wish};
@@ -69,6 +71,47 @@ fn a_volume_grows_twice_and_goes() {
 
         rig.delete_all_volumes().await;
         assert_eq!(volume_remains(&rig.sim.snapshot()), Vec::<String>::new());
+        rig.close().await;
+    });
+}
+
+#[test]
+fn bricks_grow_where_they_are_while_their_devices_have_room() {
+    in_runtime(async {
+        let made = directory();
+        let rig = Rig::open(made.path(), RigOptions { device_size: gib(10), ..RigOptions::default() }).await;
+        rig.make_topology(3, 2).await;
+        for (name, growth) in [("auto", Growth::Auto), ("only", Growth::InPlace)] {
+            rig.create_ready(name, GlusterVolumeSpec { growth, ..wish(2) }).await;
+            let key = id(name).to_string();
+            let before = bricks(&rig.volume(name).await.unwrap());
+            expand(&rig.intent, &key, None, gib(6)).await.unwrap();
+            let larger = |seen: Option<&GlusterVolume>| (seen?.size() == Some(gib(6))).then_some(());
+            rig.until(&rig.caches.volumes, &key, "has grown", larger).await;
+            let after = rig.volume(name).await.unwrap();
+            assert_eq!(bricks(&after), before);
+            let status = after.status.as_ref().unwrap();
+            assert!(status.rebalance.is_none(), "no data moves");
+            assert!(condition_is(&status.conditions, EXPANDED));
+            let sizes = status.placement.as_ref().unwrap().bricks.iter().map(|brick| brick.size);
+            assert!(sizes.eq([gib(6); 3]));
+        }
+        assert_eq!(rig.agrees().await, 6);
+
+        // Each device has less than 4 GiB left.
+        let ask = Id::random();
+        let decided = expand_by(&rig.intent, &id("only").to_string(), None, gib(6), ask).await.unwrap();
+        let Decision::Refused(refused) = decided else { panic!("{decided:?}") };
+        let why = &condition(refused.conditions(), EXPANDED).unwrap().message;
+        assert!(
+            why.contains("its bricks cannot grow to 12Gi where they are: ") && why.contains("free of"),
+            "{why}"
+        );
+        expand(&rig.intent, &id("auto").to_string(), None, gib(10)).await.unwrap();
+        let sets = has(&rig, "auto", 10).await;
+        assert_eq!(bricks(&sets).len(), 9, "two sets are added");
+        assert_eq!(rig.agrees().await, 12);
+        rig.delete_all_volumes().await;
         rig.close().await;
     });
 }

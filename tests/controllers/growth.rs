@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bricklayer::executor::transport::sim::{Fault, Rule};
 use bricklayer::intent::volume::{Expansion, expand_by, expansion};
-use bricklayer::resources::{GlusterVolume, GlusterVolumeSpec, OnRefusal, RebalancePhase};
+use bricklayer::resources::{GlusterVolume, GlusterVolumeSpec, Growth, OnRefusal, RebalancePhase};
 use bricklayer::units::{Bytes, Id};
 
 use crate::boundaries::{commands, faults, nothing_remains, with_fault};
@@ -20,12 +20,15 @@ async fn grows(rig: &Rig) {
     asked.expect("an answer");
 }
 
+/// Commands of an expansion that adds bricks.
+const ADDING: [&str; 3] = ["mkfs", "add-brick", "rebalance"];
+
 /// How an expansion ended, once what belongs to it has moved.
 fn ended(seen: Option<&GlusterVolume>) -> Option<Expansion> {
     let moves = seen?.status.as_ref()?.rebalance.as_ref().map(|seen| seen.phase);
     match expansion(seen?, ask())? {
         Expansion::Running => None,
-        Expansion::Done if moves != Some(RebalancePhase::Completed) => None,
+        Expansion::Done if moves.is_some_and(|phase| phase != RebalancePhase::Completed) => None,
         ended => Some(ended),
     }
 }
@@ -35,26 +38,34 @@ async fn over(rig: &Rig) -> Expansion {
     rig.until(&rig.caches.volumes, &id("v").to_string(), "has grown or not", ended).await
 }
 
-/// Rigs that work at the same time in one test; two tests do.
+/// Rigs that work at the same time in one test; three tests do.
 const AT_ONCE: usize = 6;
 
-fn spec(on_refusal: OnRefusal) -> GlusterVolumeSpec {
-    GlusterVolumeSpec { on_refusal, ..wish(3) }
+/// An expansion that is struck at.
+struct Strike {
+    /// The volume.
+    spec: GlusterVolumeSpec,
+    /// Whether it may be given up.
+    may_fail: bool,
+    /// Commands that it takes.
+    meets: [&'static str; 3],
+    /// How many bricks the volume has afterwards; three before.
+    bricks: usize,
 }
 
-/// Strikes at every command of an expansion, and insists that it ends well or as `may_fail` says.
-fn strike(on_refusal: OnRefusal, may_fail: bool) {
+/// Strikes at every command of an expansion, and insists that it ends as it is said.
+fn strike(strike: &Strike) {
     let prepared = prepared(RigOptions::default(), async |rig| {
         rig.make_topology(5, 1).await;
-        rig.want("v", spec(on_refusal)).await;
+        rig.want("v", strike.spec.clone()).await;
         rig.ready(&rig.caches.volumes, &id("v").to_string()).await;
     });
     let commands = commands(prepared.path(), async |rig| {
         grows(rig).await;
         assert_eq!(over(rig).await, Expansion::Done);
     });
-    let meets = |what: &str| commands.iter().any(|rule| rule.command.contains(what));
-    assert!(meets("mkfs") && meets("add-brick") && meets("rebalance"), "{commands:?}");
+    let meets = |what: &&str| commands.iter().any(|rule| rule.command.contains(*what));
+    assert!(strike.meets.iter().all(meets), "{commands:?}");
     // What looks at nodes all the time is struck at elsewhere.
     let ours = |rule: &Rule| ["brick", "volume"].iter().any(|word| rule.command.contains(word));
     let faults = faults(commands.into_iter().filter(ours).collect());
@@ -73,9 +84,11 @@ fn strike(on_refusal: OnRefusal, may_fail: bool) {
             let bricks = rig.agrees().await;
             let volume = rig.volume("v").await.expect("a volume");
             match verdict {
-                Expansion::Done => assert_eq!((bricks, volume.spec.size), (6, Bytes::from_gib(5))),
+                Expansion::Done => {
+                    assert_eq!((bricks, volume.spec.size), (strike.bricks, Bytes::from_gib(5)));
+                }
                 failed => {
-                    assert!(may_fail, "{failed:?}: {volume:#?}");
+                    assert!(strike.may_fail, "{failed:?}: {volume:#?}");
                     assert_eq!((bricks, volume.spec.size), (3, Bytes::from_gib(3)), "{failed:?}");
                 }
             }
@@ -88,10 +101,19 @@ fn strike(on_refusal: OnRefusal, may_fail: bool) {
 
 #[test]
 fn an_expansion_that_is_forgotten_is_done_or_taken_back() {
-    strike(OnRefusal::Forget, true);
+    strike(&Strike { spec: wish(3), may_fail: true, meets: ADDING, bricks: 6 });
 }
 
 #[test]
 fn an_expansion_that_is_tried_again_succeeds() {
-    strike(OnRefusal::Retry, false);
+    let spec = GlusterVolumeSpec { on_refusal: OnRefusal::Retry, ..wish(3) };
+    strike(&Strike { spec, may_fail: false, meets: ADDING, bricks: 6 });
+}
+
+/// Bricks that were made larger are never made smaller again, so it goes on until all are.
+#[test]
+fn bricks_that_grow_where_they_are_end_up_as_large_as_wanted() {
+    let spec = GlusterVolumeSpec { growth: Growth::InPlace, ..wish(3) };
+    let meets = ["lvextend", "--poolmetadatasize", "xfs_growfs"];
+    strike(&Strike { spec, may_fail: false, meets, bricks: 3 });
 }

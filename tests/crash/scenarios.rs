@@ -99,6 +99,14 @@ pub fn all() -> Vec<Scenario> {
             sample: None,
         },
         Scenario {
+            name: "expand in place",
+            prepare: |rig| Box::pin(volumes_before(rig)),
+            ask: |rig| Box::pin(enlarge(rig)),
+            check: |rig, acknowledged| Box::pin(enlarged(rig, acknowledged)),
+            meets: &["lvextend", "xfs_growfs", "Update of bricklayer.dev/glustervolumes"],
+            sample: None,
+        },
+        Scenario {
             name: "expand, refused by gluster and taken back",
             prepare: |rig| Box::pin(volumes_before(rig)),
             ask: |rig| Box::pin(expand_in_vain(rig)),
@@ -219,6 +227,26 @@ async fn expand(rig: &Rig) {
     ask_to_grow(rig, "kept", 3).await;
     say("kept");
     has_grown(rig, "kept").await;
+}
+
+/// The volume has its bricks, larger, once it has the size that is wanted.
+async fn enlarge(rig: &Rig) {
+    let key = id("kept").to_string();
+    let in_place = serde_json::json!({"spec": {"growth": "InPlace"}});
+    rig.store.merge::<GlusterVolume>(&key, &in_place).await.expect("an answer");
+    ask_to_grow(rig, "kept", 3).await;
+    say("kept");
+    let grown = |seen: Option<&GlusterVolume>| (seen?.size() == Some(seen?.spec.size)).then_some(());
+    rig.until(&rig.caches.volumes, &key, "has grown", grown).await;
+}
+
+async fn enlarged(rig: &Rig, acknowledged: &BTreeSet<String>) {
+    assert_eq!(rig.agrees().await, 6);
+    let kept = rig.volume("kept").await.expect("the volume");
+    assert_eq!(kept.size(), Some(kept.spec.size), "{kept:#?}");
+    let grown = kept.spec.size == Bytes::from_gib(5);
+    assert!(grown || !acknowledged.contains("kept"), "what was acknowledged is lost");
+    nothing_remains(rig).await;
 }
 
 async fn expand_in_vain(rig: &Rig) {

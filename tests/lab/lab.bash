@@ -85,7 +85,9 @@ lab_node_boot() {
   ip -n "$LAB_NS" neigh flush dev br0
   # TMPDIR: the node's memory is a file there. gro=1: without it the first large write hangs.
   # UML's name and sockets are kept in DIR (uml_dir) instead of the home folder.
-  TMPDIR=/dev/shm setsid nsenter --net="/run/netns/$LAB_NS" linux.uml \
+  # xstate.so: it dies of processors with AMX else.
+  [[ -f xstate.so ]] || gcc -shared -fPIC -O2 -o xstate.so "$lab_here/xstate.c" || lab_stop "cannot build xstate.c"
+  LD_PRELOAD=$PWD/xstate.so TMPDIR=/dev/shm setsid nsenter --net="/run/netns/$LAB_NS" linux.uml \
     uml_dir=uml/ umid="$LAB_NS-node$i" "mem=$LAB_MEM" "ubd0=node$i.cow,base.img" "${disks[@]}" \
     root=/dev/ubda rw quiet init=/lab/init \
     "vec0:transport=tap,ifname=tap$i,depth=64,gro=1,mac=52:54:00:77:00:1$i" \

@@ -17,7 +17,7 @@ use bricklayer::executor::transport::sim::{Sim, SimOptions, Snapshot};
 use bricklayer::intent::{self, Decision, Intent, volume::VolumeAsk};
 use bricklayer::resources::{
     Condition, GlusterCluster, GlusterClusterSpec, GlusterDevice, GlusterDeviceSpec, GlusterNode,
-    GlusterNodeSpec, GlusterVolume, GlusterVolumeSpec, Hostnames, Limits, OnRefusal, READY,
+    GlusterNodeSpec, GlusterVolume, GlusterVolumeSpec, Growth, Hostnames, Limits, OnRefusal, READY,
     SimulatedTransport, Sizing, State, TransportSpec, condition_is, definitions,
 };
 use bricklayer::serve::Works;
@@ -166,12 +166,13 @@ pub fn device_name(n: usize, d: usize) -> String {
     id(&format!("device{n}-{d}")).to_string()
 }
 
-/// A wish for a replica 3 volume.
+/// A wish for a replica 3 volume that grows by sets.
 pub fn wish(gib: u64) -> GlusterVolumeSpec {
     let size = Bytes::from_gib(gib);
     GlusterVolumeSpec {
         sizing: Sizing::Bricks,
         on_refusal: OnRefusal::Forget,
+        growth: Growth::Sets,
         ..GlusterVolumeSpec::sized(size)
     }
 }

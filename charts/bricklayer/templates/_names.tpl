@@ -98,7 +98,7 @@ bricklayer.dev/unguarded
 {{- /* What src/intent/class.rs understands, and what it knows of Heketi's classes and does not use;
 with blanks between. Case does not matter. */}}
 {{- define "bricklayer.classParameters" -}}
-allow clusterid clusters customepnameprefix deviceTags gidMax gidMin pvSource snapfactor volumenameprefix volumeoptions volumetype zoneChecking
+allow clusterid clusters customepnameprefix deviceTags gidMax gidMin growth pvSource snapfactor volumenameprefix volumeoptions volumetype zoneChecking
 {{- end }}
 
 {{- define "bricklayer.classParametersOfHeketi" -}}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::answer::Refused;
 use super::wire::{DeviceAdd, NodeAdd, StateChange, TagsChange, VolumeCreate, VolumeExpand};
-use crate::resources::State;
+use crate::resources::{Durability, State};
 use crate::units::{MAX_OPTION, check_device_path, check_hostname, check_volume_name};
 
 /// The most marks that one request may carry.
@@ -206,14 +206,12 @@ pub fn volume_create(request: &VolumeCreate) -> Result<Safety, Refused> {
         },
         "disperse" => {
             let disperse = &request.durability.disperse;
-            let pair = (disperse.data, disperse.redundancy);
-            match pair {
-                (2, 1) => Ok(Safety::Disperse(2, 1)),
-                (4, 2) => Ok(Safety::Disperse(4, 2)),
-                (8, 3) => Ok(Safety::Disperse(8, 3)),
-                (8, 4) => Ok(Safety::Disperse(8, 4)),
-                (data, more) => Err(Refused::bad(format!("Invalid dispersion combination: {data}+{more}"))),
-            }
+            let asked = (disperse.data, disperse.redundancy);
+            let found = Durability::DISPERSED
+                .into_iter()
+                .find(|(data, more)| asked == ((*data).into(), (*more).into()));
+            let unknown = || Refused::bad(format!("Invalid dispersion combination: {}+{}", asked.0, asked.1));
+            found.map(|(data, more)| Safety::Disperse(data, more)).ok_or_else(unknown)
         }
         _ => Ok(Safety::None),
     }

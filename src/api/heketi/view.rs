@@ -110,7 +110,7 @@ pub fn usage(volumes: &[Arc<GlusterVolume>], wanted: impl Fn(&PlacedBrick) -> bo
         for placed in bricks_of(volume).iter().filter(|brick| wanted(brick)) {
             let usage = devices.entry(placed.device).or_default();
             usage.used = usage.used.plus(placed.need());
-            if serves(placed) {
+            if placed.serves() {
                 usage.bricks.push(brick(placed, id_of(volume.as_ref())));
             }
         }
@@ -130,7 +130,7 @@ pub fn volume(volume: &GlusterVolume, cluster: String, hosts: Vec<String>) -> wi
     let name = volume.volume_name();
     let first = hosts.first().cloned().unwrap_or_default();
     let others = hosts.get(1..).unwrap_or_default().join(",");
-    let active = bricks_of(volume).iter().filter(|brick| serves(brick));
+    let active = bricks_of(volume).iter().filter(|brick| brick.serves());
     let mut bricks: Vec<_> = active.map(|placed| brick(placed, id)).collect();
     bricks.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     wire::Volume {
@@ -173,11 +173,6 @@ pub fn state(state: State) -> &'static str {
 fn bricks_of(volume: &GlusterVolume) -> &[PlacedBrick] {
     let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
     placement.map_or(&[], |placement| &placement.bricks)
-}
-
-/// Whether a brick is neither on its way in nor on its way out.
-fn serves(placed: &PlacedBrick) -> bool {
-    !placed.retiring && !placed.adding
 }
 
 fn brick(placed: &PlacedBrick, volume: Id) -> wire::Brick {

@@ -15,7 +15,7 @@ use super::view::{self, ECHO, sees_cluster, sees_node, sees_volume};
 use super::wire::{VolumeCreate, VolumeEcho, VolumeExpand, VolumeList};
 use crate::intent::volume::VolumeAsk;
 use crate::intent::{self, AskError, Decision, given_up, placement_options};
-use crate::resources::{Durability, GlusterVolumeSpec, Limits, OnRefusal, Sizing, id_of};
+use crate::resources::{Durability, GlusterVolumeSpec, Growth, Limits, OnRefusal, Sizing, id_of};
 use crate::store::StoreError;
 use crate::units::{Bytes, GIB, Id};
 
@@ -48,16 +48,12 @@ pub async fn info(face: &Face, id: &str) -> Result<Answer, Refused> {
 /// `POST /volumes`: 202 when it has its place. What cannot be placed is refused with 500, as Heketi
 /// does, and leaves nothing behind.
 pub async fn create(face: &Face, body: &[u8]) -> Result<Answer, Refused> {
-    let request: VolumeCreate = json::read(body)?;
-    let safety = check::volume_create(&request)?;
-    let clusters = chosen_clusters(face, &request).await?;
-    check_size(face, &request)?;
     let id = Id::random();
+    let ask = understood(face, id, body).await?;
     let name = id.to_string();
     let Some(_slot) = face.volumes.slot(&name) else {
         return Err(Refused::busy());
     };
-    let ask = ask(face, id, request, safety, clusters)?;
     let volume_name = ask.spec.name.clone().unwrap_or_else(|| format!("vol_{id}"));
     match intent::volume::create(&face.intent, ask).await? {
         Decision::Accepted(_) => Ok(answer::accepted(&name)),
@@ -72,12 +68,17 @@ pub async fn create(face: &Face, body: &[u8]) -> Result<Answer, Refused> {
 /// `POST /volumes/plan`, with the body of a create: 200 with what would become of it. Nothing is made, and nothing
 /// is kept: what fits now may not fit a moment later.
 pub async fn plan(face: &Face, body: &[u8]) -> Result<Answer, Refused> {
+    let ask = understood(face, Id::random(), body).await?;
+    Ok(answer::json(StatusCode::OK, &intent::volume::plan(&face.intent, ask)))
+}
+
+/// What the body of a create asks for, once everything about it is found right.
+async fn understood(face: &Face, id: Id, body: &[u8]) -> Result<VolumeAsk, Refused> {
     let request: VolumeCreate = json::read(body)?;
     let safety = check::volume_create(&request)?;
     let clusters = chosen_clusters(face, &request).await?;
     check_size(face, &request)?;
-    let ask = ask(face, Id::random(), request, safety, clusters)?;
-    Ok(answer::json(StatusCode::OK, &intent::volume::plan(&face.intent, ask)))
+    ask(face, id, request, safety, clusters)
 }
 
 /// `POST /volumes/{id}/expand`: 202 when the new bricks have their places, or an earlier expansion goes on.
@@ -205,6 +206,7 @@ fn ask(
         snapshot_factor,
         options: set,
         gid: request.gid,
+        growth: Growth::Sets,
         on_refusal: OnRefusal::Forget,
         ..GlusterVolumeSpec::sized(gib(request.size))
     };

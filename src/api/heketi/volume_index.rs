@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::view::sees_volume;
 use crate::intent::given_up;
-use crate::resources::{EXPANDED, GlusterVolume, OnRefusal, condition, id_of};
+use crate::resources::{EXPANDED, GlusterVolume, OnRefusal, Placement, condition, id_of};
 use crate::store::{Cache, Changes};
 use crate::units::Id;
 
@@ -147,5 +147,5 @@ fn is_busy(volume: &GlusterVolume, now: Timestamp) -> bool {
 
 fn grows(volume: &GlusterVolume) -> bool {
     let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
-    placement.is_some_and(|placement| placement.adding().next().is_some())
+    placement.is_some_and(Placement::expands)
 }

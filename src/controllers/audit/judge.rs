@@ -129,7 +129,7 @@ fn serves(volume: &GlusterVolume) -> bool {
 
 /// Whether a volume should be complete on the nodes: ready, with nothing on its way in or out.
 fn settled(volume: &GlusterVolume) -> bool {
-    serves(volume) && bricks(volume).all(|brick| !brick.retiring && !brick.adding)
+    serves(volume) && bricks(volume).all(|brick| brick.serves() && !brick.growing)
 }
 
 /// Whether more is wanted of a volume than it has, and somebody is about to do something about it.
@@ -210,7 +210,8 @@ fn brick_faults(volume: &GlusterVolume, brick: &PlacedBrick, looked: &Looked<'_>
     let (vg, lv) = (vg_name(brick.device), lv_name(brick.id));
     match looked.logical.get(&(vg.as_str(), lv.as_str())).map_or(&[][..], Vec::as_slice) {
         [found] => {
-            if found.size < brick.size {
+            // One that grows is on its way to that.
+            if found.size < brick.size && !brick.growing {
                 fault(format!("has {} instead of {}", found.size, brick.size));
             }
             for tag in [format!("{BRICK_TAG}{}", brick.id), format!("{VOLUME_TAG}{}", id_of(volume))] {

@@ -47,6 +47,7 @@ fn world() -> World {
         set: 0,
         position: 0,
         adding: false,
+        growing: false,
         retiring: false,
     };
     let address = brick.address();
@@ -149,6 +150,19 @@ fn the_bricks_of_an_expansion_are_in_the_volume_or_not_yet() {
     Arc::make_mut(&mut world.view.volumes)[0].bricks.remove(0);
     let without = judged(&world);
     assert!(without.wrong.iter().any(|wrong| wrong.contains("other bricks")), "{without}");
+}
+
+#[test]
+fn a_brick_that_grows_may_be_smaller_yet() {
+    let mut world = world();
+    let placement = world.volume.status.as_mut().unwrap().placement.as_mut().unwrap();
+    (placement.bricks[0].size, placement.bricks[0].pool_size) = (Bytes(2 * GIB), Bytes(2 * GIB));
+    placement.bricks[0].growing = true;
+    let on_its_way = judged(&world);
+    assert_eq!((on_its_way.wrong.clone(), on_its_way.unsettled.len()), (vec![], 1), "{on_its_way}");
+    world.volume.status.as_mut().unwrap().placement.as_mut().unwrap().bricks[0].growing = false;
+    let small = judged(&world);
+    assert!(small.wrong.iter().any(|wrong| wrong.contains("1Gi instead of 2Gi")), "{small}");
 }
 
 #[test]

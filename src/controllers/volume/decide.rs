@@ -29,7 +29,7 @@ pub enum Next {
     Place,
     /// Make bricks and volume as placed, from whatever is there.
     Make,
-    /// Make the bricks of an expansion and add them to the volume.
+    /// Make the bricks of an expansion and add them to the volume, or make those that it has larger.
     Grow,
     /// Write down that the volume has the size that is wanted of it, as far as its bricks give that.
     Settle,
@@ -94,12 +94,16 @@ fn growth(volume: &GlusterVolume, tried_just_now: bool, now: Timestamp) -> Next 
     let forget = volume.spec.on_refusal == OnRefusal::Forget;
     let Some(status) = &volume.status else { return Next::Wait(None) };
     let adding = status.placement.as_ref().is_some_and(|placement| placement.adding().next().is_some());
+    let growing = status.placement.as_ref().is_some_and(|placement| placement.growing().next().is_some());
     let retiring = status.placement.as_ref().is_some_and(|placement| placement.retiring().next().is_some());
     let moves = status.rebalance.as_ref().and_then(|rebalance| rebalance_due(rebalance, now));
     if adding {
         // GlusterFS adds no bricks while it moves data. It is waited for, unless nobody knows how it goes.
         let running = status.rebalance.as_ref().is_some_and(|seen| seen.phase == RebalancePhase::Running);
         return moves.filter(|_| running).unwrap_or(Next::Grow);
+    }
+    if growing {
+        return Next::Grow;
     }
     let (wanted, given) = (volume.spec.size, given(volume));
     if status.size != Some(wanted.min(given)) {

@@ -21,6 +21,7 @@ fn brick(retiring: bool) -> PlacedBrick {
         set: 0,
         position: 0,
         adding: false,
+        growing: false,
         retiring,
     }
 }
@@ -129,6 +130,20 @@ fn a_volume_that_is_wanted_larger_grows() {
     ];
     for (name, volume, now, next) in cases {
         assert_eq!(decide(&volume, Some(at(0)), at(now)), next, "{name}");
+    }
+}
+
+/// What was begun cannot be taken back, so it goes on whatever else is wanted; nothing else is done meanwhile.
+#[test]
+fn bricks_that_grow_are_made_larger_first() {
+    for (reason, wanted) in [("Growing", 3), ("Failed", 3), ("Growing", 5), ("Growing", 1)] {
+        let mut volume = growing(OnRefusal::Retry, &[false], Some(("False", reason, 2)));
+        volume.spec.size = Bytes(wanted * GIB);
+        let placement = volume.status.as_mut().unwrap().placement.as_mut().unwrap();
+        placement.bricks[0].growing = true;
+        placement.size = Some(Bytes(3 * GIB));
+        placement.bricks.push(brick(true));
+        assert_eq!(decide(&volume, Some(at(0)), at(1)), Next::Grow, "{reason} {wanted}");
     }
 }
 

@@ -19,7 +19,7 @@ use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
 
 use super::{Context, PassError, adopt, release};
-use crate::resources::{GlusterVolume, READY, State, condition_is, id_of};
+use crate::resources::{EXPANDED, GlusterVolume, READY, State, condition, condition_is, id_of};
 use crate::store::Caches;
 use crate::units::Id;
 use decide::{Next, decide};
@@ -82,6 +82,10 @@ pub async fn pass(volume: Arc<GlusterVolume>, context: Arc<Context>) -> Result<A
             report(&context, &volume, Report::Made(outcome)).await
         }
         Next::Grow => {
+            // What does not come to its end for long must not hide that bricks are away.
+            if is_stuck(&volume) && judge_bricks(&context, &volume).await? {
+                return Ok(Action::await_change());
+            }
             let grown = perform::grow(&context, &volume).await?;
             report(&context, &volume, Report::Grown(grown)).await
         }
@@ -118,16 +122,20 @@ pub async fn pass(volume: Arc<GlusterVolume>, context: Arc<Context>) -> Result<A
     }
 }
 
-/// Writes down whether bricks of the volume are away, if that is news.
-async fn judge_bricks(context: &Context, volume: &GlusterVolume) -> Result<(), PassError> {
+/// Whether its bricks are to grow and have not, the last time that it was tried.
+fn is_stuck(volume: &GlusterVolume) -> bool {
+    condition(volume.conditions(), EXPANDED).is_some_and(|expanded| expanded.reason == "Failed")
+}
+
+/// Writes down whether bricks of the volume are away, if that is news. Tells whether it was.
+async fn judge_bricks(context: &Context, volume: &GlusterVolume) -> Result<bool, PassError> {
     if !condition_is(volume.conditions(), READY) {
-        return Ok(());
+        return Ok(false);
     }
     let places = degraded::Places::new(context.caches.nodes.list(), context.caches.devices.list());
-    if let Some(judged) = degraded::judged(volume, &places, Timestamp::now()) {
-        context.store.report(volume, &judged, true).await?;
-    }
-    Ok(())
+    let Some(judged) = degraded::judged(volume, &places, Timestamp::now()) else { return Ok(false) };
+    context.store.report(volume, &judged, true).await?;
+    Ok(true)
 }
 
 /// Lowers the wish to what the bricks give, if nobody has wished for something else meanwhile.

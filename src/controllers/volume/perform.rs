@@ -34,11 +34,15 @@ pub enum Made {
     NameTaken(String),
 }
 
-/// What came of adding the bricks of an expansion.
+/// What came of an expansion.
 #[derive(Debug)]
 pub enum Grown {
-    /// They serve the volume.
+    /// The bricks that were added serve the volume.
     Done,
+    /// The bricks of the volume are as large as they were placed.
+    Larger,
+    /// A brick cannot be made larger now. What was made larger stays; the others are tried again.
+    Stuck(RunError),
     /// Devices refused their bricks, or their nodes could not be reached: they are to be left out.
     Unfit {
         /// The devices.
@@ -111,10 +115,14 @@ pub async fn make(context: &Context, volume: &GlusterVolume) -> Result<Made, Pas
 }
 
 /// Makes the bricks of an expansion, then has GlusterFS add them to the volume. Bricks that serve it are
-/// not touched.
+/// not touched, unless they are what grows.
 pub async fn grow(context: &Context, volume: &GlusterVolume) -> Result<Grown, PassError> {
     let placement = placement_of(volume);
     let reach = Reach::of(context, &placement.cluster).await?;
+    let growing: Vec<&PlacedBrick> = placement.growing().collect();
+    if !growing.is_empty() {
+        return enlarge(context, &reach, volume, &growing).await;
+    }
     let added = async || {
         Ok::<_, RunError>(glusterfs::what_is_made(&reach, volume, &placement).await? == Some(MadeOf::All))
     };
@@ -136,6 +144,23 @@ pub async fn grow(context: &Context, volume: &GlusterVolume) -> Result<Grown, Pa
         write_down(&reach, &bricks).await?;
     }
     Ok(grown)
+}
+
+/// Makes bricks as large as they were placed, on all nodes at once. Done is when all of them are: a volume is as
+/// large as its smallest brick lets it be.
+async fn enlarge(
+    context: &Context,
+    reach: &Reach,
+    volume: &GlusterVolume,
+    bricks: &[&PlacedBrick],
+) -> Result<Grown, PassError> {
+    let enlarge = |placed: &PlacedBrick| {
+        let (node, batch) = (placed.node, brick::grow(&wanted(volume, placed)));
+        async move { run(reach.transport.as_ref(), reach.manage_host(node)?, &batch).await }
+    };
+    let enlarged = join_all(bricks.iter().map(|placed| enlarge(placed))).await;
+    let failed = failed(context, reach, bricks, enlarged).await?;
+    Ok(failed.into_iter().next().map_or(Grown::Larger, |(_, error)| Grown::Stuck(error)))
 }
 
 /// Has every node write down what GlusterFS has made of its bricks, before a client is told that they are
@@ -176,8 +201,7 @@ pub async fn set_allowed(context: &Context, volume: &GlusterVolume, value: &str)
     glusterfs::set_allowed(context, &reach, volume, &placement, value).await
 }
 
-/// Makes bricks on all nodes at once. Gives back those that could not be made, and why. An outcome that is
-/// not known is an error: the same batch again, which waits for the first one on the node, tells.
+/// Makes bricks on all nodes at once. Gives back those that could not be made, and why.
 async fn make_bricks<'a>(
     context: &Context,
     reach: &Reach,
@@ -185,8 +209,21 @@ async fn make_bricks<'a>(
     bricks: &[&'a PlacedBrick],
 ) -> Result<Vec<(&'a PlacedBrick, RunError)>, PassError> {
     let made = join_all(bricks.iter().map(|placed| make_brick(reach, volume, placed))).await;
+    let failed = failed(context, reach, bricks, made).await?;
+    // A node that makes bricks and has no glusterd would keep GlusterFS from using them.
+    Ok(if failed.is_empty() { reach.away(bricks) } else { failed })
+}
+
+/// The bricks about which something could not be done, and why; nodes that did not answer are suspected. An
+/// outcome that is not known is an error: the same batch again, which waits for the first one on the node, tells.
+async fn failed<'a, T>(
+    context: &Context,
+    reach: &Reach,
+    bricks: &[&'a PlacedBrick],
+    outcomes: Vec<Result<T, RunError>>,
+) -> Result<Vec<(&'a PlacedBrick, RunError)>, PassError> {
     let failed: Vec<(&PlacedBrick, RunError)> =
-        bricks.iter().zip(made).filter_map(|(placed, made)| Some((*placed, made.err()?))).collect();
+        bricks.iter().zip(outcomes).filter_map(|(placed, made)| Some((*placed, made.err()?))).collect();
     if let Some((_, error)) = failed.iter().find(|(_, error)| is_unknown(error)) {
         return Err(error.clone().into());
     }
@@ -195,8 +232,7 @@ async fn make_bricks<'a>(
             suspect(context, node, error).await;
         }
     }
-    // A node that makes bricks and has no glusterd would keep GlusterFS from using them.
-    Ok(if failed.is_empty() { reach.away(bricks) } else { failed })
+    Ok(failed)
 }
 
 fn all_unfit(context: &Context, failed: &[(&PlacedBrick, RunError)]) -> Vec<Id> {

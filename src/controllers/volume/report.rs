@@ -39,6 +39,7 @@ impl Report {
         match self {
             Self::Made(Made::Refused(error)) if !forget => Again::Paused(error.clone().into()),
             Self::Made(Made::NameTaken(text)) if !forget => Again::Paused(PassError::Refused(text.clone())),
+            Self::Grown(Grown::Stuck(error)) => Again::Paused(error.clone().into()),
             // The written status wakes the volume again.
             Self::Made(_) | Self::Grown(_) | Self::Settled => Again::AtAChange,
             Self::Moved(Moved::Seen(_)) => {
@@ -175,20 +176,22 @@ impl Note<'_> {
                 for brick in self.status.placement.iter_mut().flat_map(|placement| &mut placement.bricks) {
                     brick.adding = false;
                 }
-                self.status.last_error = None;
-                self.status.avoid.clear();
                 self.serves();
-                self.has_size(wanted);
-                let has = self.status.size.unwrap_or_default();
-                if has >= wanted {
-                    self.set((EXPANDED, "True", "Grown"), &format!("it has {has}"));
-                } else {
-                    self.set((EXPANDED, "False", "Adding"), &format!("it has {has} so far"));
-                }
-                self.status.expansion_attempts = 0;
-                let now = self.now.to_string();
-                let pending = Rebalance { since: now.clone(), seen: now, ..Rebalance::default() };
-                self.status.rebalance = Some(pending);
+                self.grew(wanted, true);
+            }
+            Grown::Larger => {
+                let placement = self.status.placement.iter_mut();
+                let sets = placement.flat_map(|placement| &mut placement.bricks).map(|brick| {
+                    brick.growing = false;
+                    brick.set
+                });
+                // Directories give each set a share of their files by its size, which may have changed.
+                let several = sets.max() > Some(0);
+                self.grew(wanted, several);
+            }
+            Grown::Stuck(error) => {
+                self.error(&error);
+                self.set((EXPANDED, "False", "Failed"), &format!("its bricks are not larger yet: {error}"));
             }
             Grown::Unfit { devices, error } => {
                 self.taken_back();
@@ -213,6 +216,24 @@ impl Note<'_> {
                 self.set((EXPANDED, "False", "Adding"), "another size is wanted now");
             }
         }
+    }
+
+    /// An expansion is done, and perhaps another one is wanted already. `moves` says whether data has to move.
+    fn grew(&mut self, wanted: Bytes, moves: bool) {
+        self.status.last_error = None;
+        self.status.avoid.clear();
+        if moves {
+            let now = self.now.to_string();
+            self.status.rebalance = Some(Rebalance { since: now.clone(), seen: now, ..Rebalance::default() });
+        }
+        self.has_size(wanted);
+        let has = self.status.size.unwrap_or_default();
+        if has >= wanted {
+            self.set((EXPANDED, "True", "Grown"), &format!("it has {has}"));
+        } else {
+            self.set((EXPANDED, "False", "Adding"), &format!("it has {has} so far"));
+        }
+        self.status.expansion_attempts = 0;
     }
 
     /// The bricks of an expansion are on their way out; the volume is as it was before.

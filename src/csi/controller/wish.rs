@@ -159,6 +159,7 @@ impl Wish {
             device_tags: self.parameters.device_tags.clone(),
             clusters,
             snapshot_factor: self.parameters.snapshot_factor,
+            growth: self.parameters.growth,
             options: self.parameters.options.clone(),
             allow: self.parameters.allow.clone(),
             gid: self.gid,

@@ -3,9 +3,6 @@
 use crate::executor::{Argv, Batch, LVM_DEADLINE, Output, RunError, Step, ops::lvm, ops::mount};
 use crate::units::{Bytes, Id, device_node, lv_name, mount_point, pool_name, vg_name};
 
-/// The smallest brick: mkfs.xfs refuses anything under 300 MB.
-pub const SMALLEST: Bytes = Bytes(320 << 20);
-
 /// A brick and the sizes of what is below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Brick {
@@ -135,6 +132,46 @@ pub fn restore(device: Id, brick: Id, fstab: &str) -> Batch {
     .locked(lock(brick))
 }
 
+/// The largest metadata that LVM makes of what is asked for: 15.8125 GiB (lvmthin(7), metadata size).
+const LARGEST_METADATA: Bytes = Bytes(16_580_608 << 10);
+
+/// Makes a brick as large as it is placed, with its thin pool, while it is in use. What is that large already is left
+/// alone; nothing becomes smaller.
+///
+/// LVM writes a new size down before the kernel has it: what was cut off in between is found as large as it is
+/// to be, and the kernel is told again.
+pub fn grow(brick: &Brick) -> Batch {
+    let metadata = brick.pool_metadata.min(LARGEST_METADATA);
+    let (vg, dir) = (vg_name(brick.device), mount_point(brick.device, brick.id));
+    let pool = format!("{vg}/{}", pool_name(brick.id));
+    let lv = format!("{vg}/{}", lv_name(brick.id));
+    let extended = |option: &str, size: Bytes, name: &str| {
+        let size = format!("{}K", size.kib());
+        lvm::lvm(["lvextend", "-qq", "--autobackup=n", option, &size, name])
+    };
+    Batch::new(
+        [
+            // Without a mount, the file system below would be taken for the brick's.
+            Step::always(mount::is_mounted(&dir)),
+            Step::unless(
+                lvm::lv_holds(&pool, "lv_metadata_size", metadata),
+                extended("--poolmetadatasize", metadata, &pool),
+            ),
+            Step::unless(
+                lvm::lv_holds(&pool, "lv_size", brick.pool_size),
+                extended("--size", brick.pool_size, &pool),
+            ),
+            Step::unless(lvm::lv_holds(&lv, "lv_size", brick.size), extended("--size", brick.size, &lv)),
+            Step::always(lvm::lvm(["lvchange", "-qq", "--refresh", &pool])),
+            Step::always(lvm::lvm(["lvchange", "-qq", "--refresh", &lv])),
+            // It asks the kernel, which does nothing when the file system fills its volume.
+            Step::always(Argv::new(["xfs_growfs", &dir])),
+        ],
+        LVM_DEADLINE,
+    )
+    .locked(lock(brick.id))
+}
+
 /// Gives a brick directory to a group, unless it is root's.
 fn owned_by(gid: i64, brick_dir: &str) -> Vec<Step> {
     if gid == 0 {
@@ -222,6 +259,28 @@ mod tests {
         };
         is_captured(&create_pool(&brick), "lvcreate-pool-only");
         is_captured(&create_lv(&brick), "lvcreate-thin-in-pool");
+    }
+
+    #[test]
+    fn a_brick_grows_as_captured() {
+        let id = |text: &str| text.parse().unwrap();
+        let brick = Brick {
+            arbiter: false,
+            id: id("c0000000000000000000000000000001"),
+            device: id("d0000000000000000000000000000005"),
+            volume: id("e0000000000000000000000000000001"),
+            size: Bytes(1 << 30),
+            pool_size: Bytes(1 << 30),
+            pool_metadata: Bytes(16 << 20),
+            gid: 0,
+        };
+        let batch = grow(&brick);
+        for name in ["lvextend-metadata", "lvextend-pool", "lvextend-thin", "xfs-growfs"] {
+            let real = captured::read(name);
+            assert_eq!(real.output.exit, 0);
+            let words = &real.argv.0[1..];
+            assert!(batch.steps.iter().any(|step| step.run.0.ends_with(words)), "{name}: {words:?}");
+        }
     }
 
     #[test]

@@ -103,6 +103,15 @@ pub fn lv_exists(vg: &str, lv: &str) -> Argv {
     lvm(["lvs", "--noheadings", "-o", "lv_name", &format!("{vg}/{lv}")])
 }
 
+/// Whether a logical volume is at least so large; `$2` is the field of `lvs` that says so.
+const HOLDS: &str =
+    r#"has=$(/usr/sbin/lvm lvs --noheadings --nosuffix --units b -o "$2" "$1") && [ $has -ge "$3" ]"#;
+
+/// Whether a size of a logical volume, by its field of `lvs`, is at least so large (exit 0) or not.
+pub fn lv_holds(lv: &str, field: &str, size: Bytes) -> Argv {
+    Argv::script("bricklayer-lv-holds", HOLDS, [lv, field, &(size.kib() << 10).to_string()])
+}
+
 /// The logical volumes that carry the mark of a brick; none is an empty list and no error.
 pub fn lvs_of_brick(brick: Id) -> Argv {
     let select = format!("lv_tags=\"{BRICK_TAG}{brick}\"");

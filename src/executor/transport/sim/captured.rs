@@ -268,6 +268,28 @@ up node3
 ! node1 gluster volume stop vol_b0000000000000000000000000000000 force
 = gluster-volume-rebalance-status-volume-stopped
 = gluster-volume-rebalance-start-volume-stopped
+
+! node2 lvm pvcreate -qq --metadatasize=128M --dataalignment=256K /dev/vdc
+! node2 lvm vgcreate -qq --autobackup=n --physicalextentsize=4M vg_d0000000000000000000000000000005 /dev/vdc
+! node2 lvm lvcreate -qq --autobackup=n --poolmetadatasize 8192K --chunksize 256K --size 524288K --thinpool vg_d0000000000000000000000000000005/tp_c0000000000000000000000000000001
+! node2 lvm lvcreate -qq --autobackup=n --thin --virtualsize 524288K --name brick_c0000000000000000000000000000001 vg_d0000000000000000000000000000005/tp_c0000000000000000000000000000001
+! node2 mkfs.xfs -q /dev/mapper/vg_d0000000000000000000000000000005-brick_c0000000000000000000000000000001
+! node2 mkdir -p /var/lib/heketi/mounts/vg_d0000000000000000000000000000005/brick_c0000000000000000000000000000001
+! node2 mount /dev/mapper/vg_d0000000000000000000000000000005-brick_c0000000000000000000000000000001 /var/lib/heketi/mounts/vg_d0000000000000000000000000000005/brick_c0000000000000000000000000000001
+= lvextend-metadata
+= lvextend-metadata-again
+= lvextend-metadata-smaller
+= lvextend-pool
+= lvextend-pool-again
+= lvextend-pool-smaller
+= lvextend-thin
+= lvextend-thin-again
+= lvextend-absent
+= lvm-vgs-after-lvextend
+= lvm-lvs-after-lvextend
+~ xfs-growfs
+~ xfs-growfs-again
+= xfs-growfs-not-mounted
 ";
 
 /// The text without what is different in every run, or what a simulated node leaves out.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{disks, files, gluster, lvm, state::State, text::Text};
+use super::{disks, files, gluster, lvextend, lvm, state::State, text::Text};
 use crate::executor::Output;
 
 /// What a command has done.
@@ -55,6 +55,7 @@ pub(super) fn execute(state: &mut State, node: &Text, argv: &[String], down: &BT
         "udevadm" => disks::udevadm(state, node, words),
         "mkfs.xfs" | "mkfs.ext4" => disks::mkfs(state, node, program, words),
         "bricklayer-xfs-complete" => disks::xfs_complete(state, node, words),
+        "bricklayer-lv-holds" => lvextend::holds(state, node, words),
         "cat" => files::cat(state, node, words),
         "systemctl" => files::systemctl(words),
         _ => files::run(state.node_mut(node), program, words)

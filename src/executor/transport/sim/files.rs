@@ -50,6 +50,10 @@ pub(super) fn run(node: &mut Node, program: &str, words: &[String]) -> Option<Do
             true => Done::failed(32, ""),
             false => Done::failed(1, ""),
         },
+        ("xfs_growfs", [path]) if node.is_mounted(path) => Done::wrote(""),
+        ("xfs_growfs", [path]) => {
+            Done::failed(1, format!("xfs_growfs: {path} is not a mounted XFS filesystem\n"))
+        }
         ("sync", ["-f", path]) if node.is_dir(path) => Done::wrote(""),
         ("sync", ["-f", path]) => {
             Done::failed(1, format!("sync: error opening '{path}': No such file or directory\n"))

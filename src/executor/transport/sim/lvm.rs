@@ -2,7 +2,7 @@
 
 use super::{
     command::{Done, Words},
-    lvcreate, report,
+    lvcreate, lvextend, report,
     state::{Disk, Lv, State, Vg},
     text::Text,
 };
@@ -49,6 +49,7 @@ pub(super) fn run(state: &mut State, node: &Text, words: &[String]) -> Done {
         "-c",
         "--noheadings",
         "--nosuffix",
+        "--refresh",
         "--thin",
         "--thinpool",
     ];
@@ -64,6 +65,7 @@ pub(super) fn run(state: &mut State, node: &Text, words: &[String]) -> Done {
         "pvcreate" => pvcreate(state, node, &words),
         "vgcreate" => vgcreate(state, node, &words),
         "lvcreate" => lvcreate::run(state, node, &words),
+        "lvextend" => lvextend::run(state, node, &words),
         "lvchange" => lvchange(state, node, &words),
         "vgchange" => vgchange(state, node, &words),
         "lvremove" => lvremove(state, node, &words),
@@ -178,6 +180,9 @@ fn lvchange(state: &mut State, node: &Text, words: &Words) -> Answer {
     let vg = vg.ok_or_else(|| (FAILED, no_vg(vg_name)))?;
     let lv = vg.lvs.get_mut(&Text::from(name));
     let lv = lv.ok_or_else(|| (FAILED, no_lv(vg_name, name)))?;
+    if words.has("--refresh") {
+        return Ok(Done::wrote(""));
+    }
     lv.tags = tags(words, &lv.tags.to_string());
     Ok(Done::changed())
 }

@@ -43,6 +43,7 @@ mod gluster;
 mod journal;
 mod layout;
 mod lvcreate;
+mod lvextend;
 mod lvm;
 mod names;
 mod perform;
