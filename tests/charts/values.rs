@@ -131,7 +131,8 @@ fn table<'a>(source: &'a str, name: &str) -> Vec<&'a str> {
     let (_, table) = table.split_once('[').unwrap();
     let (table, _) = table.split_once("];").unwrap();
     let entries: Vec<&str> = match table.contains('(') {
-        true => table.lines().filter_map(|line| line.trim().strip_prefix('(')).collect(),
+        // A parenthesis in a text is not followed by a quotation mark.
+        true => table.split('(').map(str::trim_start).collect(),
         false => table.split(',').map(str::trim).collect(),
     };
     let words = entries.iter().filter_map(|entry| entry.strip_prefix('"')?.split_once('"'));

@@ -52,7 +52,7 @@ fn who_hangs_up_and_asks_again_finds_what_he_asked_for() {
         let made = again(async || client.create(ask("v", 1)).await).await;
         assert_eq!(client.list("", 0).await.unwrap().0, std::slice::from_ref(&made));
 
-        slow("add-brick");
+        slow("lvextend");
         let grow = || rpc::ControllerExpandVolumeRequest {
             volume_id: made.volume_id.clone(),
             capacity_range: sizes(gib(3), 0),

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::classes::{bound, clear};
-use super::{World, told, wait_for};
+use super::{World, class, told, wait_for};
 
 fn ask(world: &World, claim: &str, size: &str) {
     let patch = json!({"spec": {"resources": {"requests": {"storage": size}}}}).to_string();
@@ -82,8 +82,12 @@ pub fn refused(world: &World) {
 pub fn interrupted(world: &World) {
     let mut operator = world.operator();
     world.topology();
-    bound(world, "data", "gluster", "1Gi");
+    class(world, "by-sets", json!({"growth": "sets"}), "Delete");
+    world.cluster.run(&["patch", "storageclass", "by-sets", "-p", r#"{"allowVolumeExpansion": true}"#]);
+    bound(world, "data", "by-sets", "1Gi");
+    bound(world, "in-place", "gluster", "1Gi");
     for size in ["2Gi", "3Gi", "5Gi"] {
+        ask(world, "in-place", size);
         ask(world, "data", size);
         wait_for("the expansion to begin", 60, || {
             (of_claim(world, "data", "{.status.allocatedResources.storage}") == size).then_some(())
@@ -91,6 +95,12 @@ pub fn interrupted(world: &World) {
         operator.kill();
         operator = world.operator();
         wait_size(world, "data", size);
+        wait_size(world, "in-place", size);
+    }
+    for (claim, sets) in [("data", true), ("in-place", false)] {
+        let volume = of_claim(world, claim, "{.spec.volumeName}");
+        let bricks = world.cluster.value(&["gvol", &volume], "{.status.placement.bricks[*].id}");
+        assert_eq!(bricks.split_whitespace().count() > 3, sets, "{claim}: {bricks}");
     }
     // Nobody is there when the wish comes, and it changes again before somebody is.
     operator.stop();
