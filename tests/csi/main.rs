@@ -74,6 +74,8 @@ fn main() -> ExitCode {
 
 /// Runs this program again in namespaces of its own, so that no mount can leak.
 fn enter() -> ExitCode {
+    // From there nothing can be downloaded.
+    specs::sanity();
     let mut unshare = Command::new("unshare");
     if !rustix::process::geteuid().is_root() {
         unshare.args(["--user", "--map-root-user"]);

@@ -79,9 +79,14 @@ pub struct Subject {
     pub limit: Duration,
 }
 
+/// Where csi-sanity is, which is built when it is not there yet.
+pub fn sanity() -> String {
+    run(&mut Command::new(tree().join("tests/csi/sanity/build")))
+}
+
 /// Runs all specs, and insists that none fails and that what is skipped is in the table.
 pub fn pass(subject: &Subject) {
-    let sanity = run(&mut Command::new(tree().join("tests/csi/sanity/build")));
+    let sanity = sanity();
     let at = |name: &str| subject.folder.join(name);
     let forwarding = runtime();
     forwarding.block_on(join(&at("joined.sock"), &subject.node, &subject.controller));
