@@ -244,36 +244,25 @@ mod tests {
         assert_eq!(words, real.argv.0[1..]);
     }
 
+    /// A brick of a captured run, on the device that it names.
+    fn brick(id: &str, device: &str, size: Bytes, pool_metadata: Bytes) -> Brick {
+        let [id, device] = [id, device].map(|text| text.parse().unwrap());
+        let volume = Id::from_uid("v");
+        Brick { id, device, volume, arbiter: false, size, pool_size: size, pool_metadata, gid: 0 }
+    }
+
     #[test]
     fn the_pool_and_its_volume_are_made_as_captured() {
-        let id = |text: &str| text.parse().unwrap();
-        let brick = Brick {
-            arbiter: false,
-            id: id("b0000000000000000000000000000004"),
-            device: id("d0000000000000000000000000000001"),
-            volume: id("e0000000000000000000000000000001"),
-            size: Bytes(512 << 20),
-            pool_size: Bytes(512 << 20),
-            pool_metadata: Bytes(8 << 20),
-            gid: 0,
-        };
+        let (id, device) = ("b0000000000000000000000000000004", "d0000000000000000000000000000001");
+        let brick = brick(id, device, Bytes(512 << 20), Bytes(8 << 20));
         is_captured(&create_pool(&brick), "lvcreate-pool-only");
         is_captured(&create_lv(&brick), "lvcreate-thin-in-pool");
     }
 
     #[test]
     fn a_brick_grows_as_captured() {
-        let id = |text: &str| text.parse().unwrap();
-        let brick = Brick {
-            arbiter: false,
-            id: id("c0000000000000000000000000000001"),
-            device: id("d0000000000000000000000000000005"),
-            volume: id("e0000000000000000000000000000001"),
-            size: Bytes(1 << 30),
-            pool_size: Bytes(1 << 30),
-            pool_metadata: Bytes(16 << 20),
-            gid: 0,
-        };
+        let (id, device) = ("c0000000000000000000000000000001", "d0000000000000000000000000000005");
+        let brick = brick(id, device, Bytes(1 << 30), Bytes(16 << 20));
         let batch = grow(&brick);
         for name in ["lvextend-metadata", "lvextend-pool", "lvextend-thin", "xfs-growfs"] {
             let real = captured::read(name);
