@@ -436,24 +436,6 @@ fn wrong_usage_is_refused_before_anything_is_sent() {
     }
     assert_eq!(run_words(&["volume", "list", "--server", "https://x"]).0, 2);
     assert_eq!(run_words(&["topology", "load", "--json", "/nonexistent"]).0, 2);
-    let other = [
-        "volume",
-        "create",
-        "--size=1",
-        "--disperse=4+2",
-        "--durability=none",
-        "--server",
-        "http://127.0.0.1:9",
-    ];
-    assert_eq!(run_words(&other).0, 2);
-}
-
-#[test]
-fn how_a_volume_is_dispersed_says_that_it_is() {
-    let fake = Fake::new(vec![("POST /volumes/plan", text(500, "no"))]);
-    fake.run(&["volume", "plan", "--size=1", "--disperse=8+3"]);
-    let dispersed = json!({ "type": "disperse", "disperse": { "data": 8, "redundancy": 3 } });
-    assert_eq!(fake.body("POST /volumes/plan")["durability"], dispersed);
 }
 
 #[test]

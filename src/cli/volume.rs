@@ -315,3 +315,29 @@ fn snapshot_factor(text: &str) -> Result<f64, String> {
         _ => Err("expected a number from 1 to 100".into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Words {
+        #[command(flatten)]
+        ask: Create,
+    }
+
+    #[test]
+    fn how_a_volume_is_dispersed_says_that_it_is() {
+        let durability = |words: &[&str]| {
+            let words = [&["x", "--size=1"], words].concat();
+            body(&Words::parse_from(words).ask).map(|body| body["durability"].clone())
+        };
+        let dispersed = |data: u32, redundancy: u32| json!({ "type": "disperse", "disperse": { "data": data, "redundancy": redundancy } });
+        assert_eq!(durability(&["--disperse=8+3"]).unwrap(), dispersed(8, 3));
+        assert_eq!(durability(&["--durability=disperse"]).unwrap(), dispersed(4, 2));
+        assert_eq!(durability(&[]).unwrap()["replicate"]["replica"], 3);
+        let error = durability(&["--disperse=4+2", "--durability=none"]).unwrap_err();
+        assert!(matches!(error, CliError::Usage(_)), "{error}");
+    }
+}
