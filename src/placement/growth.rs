@@ -30,17 +30,13 @@ impl Index {
             message: format!("cluster {}: {message}", cluster.name),
             ..Refusal::default()
         };
-        let in_place = match volume.spec.growth {
-            Growth::Sets => None,
-            Growth::Auto | Growth::InPlace => Some(self.larger(&wish, &old)),
-        };
-        match (in_place, volume.spec.growth) {
-            (Some(Ok(larger)), _) => Ok(larger),
-            (Some(Err(why)), Growth::InPlace) => Err(refused(("NoSpace", why))),
-            (Some(Err(why)), _) => self
-                .with_sets(cluster, volume, wish, old)
-                .map_err(|(reason, message)| refused((reason, format!("{message}; {why}")))),
-            (None, _) => self.with_sets(cluster, volume, wish, old).map_err(refused),
+        match volume.spec.growth {
+            Growth::Sets => self.with_sets(cluster, volume, wish, old).map_err(refused),
+            Growth::InPlace => self.larger(&wish, &old).map_err(|why| refused(("NoSpace", why))),
+            Growth::Auto => self.larger(&wish, &old).or_else(|why| {
+                let with_sets = self.with_sets(cluster, volume, wish, old);
+                with_sets.map_err(|(reason, message)| refused((reason, format!("{message}; {why}"))))
+            }),
         }
     }
 
