@@ -77,9 +77,13 @@ impl Provisioner {
         claim.map(|claim| ObjectRef::new(&claim.name).within(&claim.namespace))
     }
 
+    /// The claims that a change of a class may concern. One that is under way goes on without being woken:
+    /// it would be begun twice while its volume is not seen yet.
     fn unbound(&self) -> Vec<ObjectRef<PersistentVolumeClaim>> {
         let claims = self.claims.list();
-        let unbound = claims.iter().filter(|claim| ours::is_unbound(claim));
+        let admission = self.admission.lock();
+        let begun = |claim: &PersistentVolumeClaim| admission.is_under_way(&claim.uid().unwrap_or_default());
+        let unbound = claims.iter().filter(|claim| ours::is_unbound(claim) && !begun(claim));
         unbound.map(|claim| ObjectRef::from_obj(claim.as_ref())).collect()
     }
 
