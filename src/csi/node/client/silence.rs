@@ -124,6 +124,9 @@ mod tests {
 
     use super::*;
 
+    /// A look takes in all connections of the process: one test at a time.
+    static ALONE: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+
     fn pid() -> i32 {
         std::process::id().try_into().unwrap()
     }
@@ -152,6 +155,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_nobody_answers_fails() {
+        let _alone = ALONE.lock();
         let (_listener, first, at) = silent();
         let waiting = waits(at);
         let begun = Instant::now();
@@ -172,6 +176,7 @@ mod tests {
 
     #[test]
     fn afterwards_connections_are_as_before() {
+        let _alone = ALONE.lock();
         let (_listener, _first, at) = silent();
         let (ours, theirs) = (waits(at), waits(at));
         set_tcp_user_timeout(&theirs, 20_000).unwrap();
