@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use bricklayer::cli::{self, ClientCommand, Noun};
 use bricklayer::csi::node::repair::rebind;
 use bricklayer::resources;
-use bricklayer::serve::{audit, node, operator, simulate, standalone, telemetry};
+use bricklayer::serve::{audit, heketi, node, operator, simulate, standalone, telemetry};
 use clap::{Args, Parser, Subcommand};
 
 /// GlusterFS volumes for Kubernetes, and a drop-in Heketi server
@@ -50,13 +50,22 @@ struct NodeWords {
 }
 
 fn main() -> ExitCode {
-    let command = Arguments::parse().command;
-    match run(command) {
+    match begun() {
         Ok(code) => code,
         Err(error) => {
             eprintln!("Error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn begun() -> anyhow::Result<ExitCode> {
+    if !heketi::is_meant() {
+        return run(Arguments::parse().command);
+    }
+    match heketi::arguments()? {
+        Some(args) => run(Command::Serve(args)),
+        None => Ok(ExitCode::SUCCESS),
     }
 }
 
@@ -79,14 +88,14 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         _ => {}
     }
-    telemetry::start();
+    let log = telemetry::start();
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     provider.install_default().map_err(|_| anyhow::anyhow!("TLS was set up twice"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         match command {
-            Command::Serve(args) => standalone::run(args).await?,
-            Command::Operator(args) => operator::run(args).await?,
+            Command::Serve(args) => standalone::run(args, log).await?,
+            Command::Operator(args) => operator::run(args, log).await?,
             Command::Simulate(args) => simulate::run(args).await?,
             Command::Node(args) => node::run(args.plugin).await?,
             Command::Audit(args) => {

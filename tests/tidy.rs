@@ -69,6 +69,7 @@ const ONLY_IN: &[(&str, &[(&str, &str)])] = &[
         "std::env",
         &[
             ("src/serve/config", "the settings of a server"),
+            ("src/serve/heketi.rs", "the name under which the process was started"),
             ("src/executor/transport/sim/tests.rs", "how many rounds a test is asked for"),
         ],
     ),

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::placement_options;
-use crate::resources::{Durability, Growth, Zones};
+use crate::resources::{AVERAGE_FILE, Durability, Growth, Zones};
 use crate::units::{Allowed, NODES, TagRule, check_option};
 
 /// The parameters of a class.
@@ -194,7 +194,7 @@ pub fn read(parameters: &BTreeMap<String, String>) -> Result<ClassParameters, St
     class.gids = gid_range(gids, &class.source)?;
     let in_options = |error: String| format!("StorageClass parameter volumeoptions: {error}");
     let places = placement_options::read(&class.options).map_err(in_options)?;
-    class.durability = places.durability(class.durability).map_err(in_options)?;
+    class.durability = places.durability(class.durability, AVERAGE_FILE).map_err(in_options)?;
     class.zones = zones.or(places.zones).unwrap_or_default();
     class.device_tags = device_tags.or(places.device_tags);
     Ok(class)

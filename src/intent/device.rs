@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use super::{AskError, Decision, Intent, given_up, metadata};
-use crate::resources::{ACCEPTED, GlusterDevice, GlusterDeviceSpec, State, condition};
+use crate::resources::{ACCEPTED, GlusterDevice, GlusterDeviceSpec, LOOK, State, condition};
 use crate::units::Id;
 
 /// Asks for a device to be prepared, and waits for the leader to accept it. The object is named by
@@ -22,6 +22,13 @@ pub async fn create(
     let made = intent.store.create(&object).await?;
     let decided = |device: &GlusterDevice| Some(condition(device.conditions(), ACCEPTED)?.status == "True");
     intent.decision(&intent.devices, made, decided).await
+}
+
+/// Asks for a device to be looked at now. Its status has this id once that was done.
+pub async fn look(intent: &Intent, name: &str, uid: Option<String>, ask: Id) -> Result<(), AskError> {
+    let patch = json!({"metadata": {"uid": uid, "annotations": {LOOK: ask}}});
+    intent.store.merge::<GlusterDevice>(name, &patch).await?;
+    Ok(())
 }
 
 /// Says what is wanted of a device.

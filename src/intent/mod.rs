@@ -4,6 +4,7 @@
 pub mod class;
 pub mod cluster;
 pub mod device;
+pub mod mode;
 pub mod node;
 pub mod placement_options;
 pub mod volume;

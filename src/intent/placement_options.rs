@@ -1,6 +1,6 @@
 //! Wishes about places that Heketi takes in the clothes of volume options (`user.heketi.*`). Pure.
 
-use crate::resources::{AVERAGE_FILE, Durability, DurabilityType, Zones};
+use crate::resources::{Durability, DurabilityType, Zones};
 use crate::units::{Bytes, TagRule};
 
 /// What options say about places.
@@ -50,9 +50,9 @@ pub fn read<'a>(options: impl IntoIterator<Item = &'a String>) -> Result<Placeme
 }
 
 impl PlacementOptions {
-    /// The durability with the arbiter that the options ask for. Heketi takes it with any durability and makes
-    /// what GlusterFS then refuses.
-    pub fn durability(&self, of: Durability) -> Result<Durability, String> {
+    /// The durability with the arbiter that the options ask for, `average_file` being how large a file is on average
+    /// when they do not say. Heketi takes an arbiter with any durability and makes what GlusterFS then refuses.
+    pub fn durability(&self, of: Durability, average_file: Bytes) -> Result<Durability, String> {
         if !self.arbiter {
             return Ok(of);
         }
@@ -61,13 +61,14 @@ impl PlacementOptions {
                 "option user.heketi.arbiter: an arbiter is the third of three replicas: ask for 3".into()
             );
         }
-        Ok(Durability::arbiter(self.average_file.unwrap_or(AVERAGE_FILE)))
+        Ok(Durability::arbiter(self.average_file.unwrap_or(average_file)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resources::AVERAGE_FILE;
 
     fn of(options: &[&str]) -> Result<PlacementOptions, String> {
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
@@ -84,23 +85,26 @@ mod tests {
         ])
         .unwrap();
         assert_eq!((read.zones, read.device_tags.as_deref()), (Some(Zones::None), Some("disk!=ssd")));
-        assert_eq!(read.durability(Durability::none()), Ok(Durability::none()));
+        assert_eq!(read.durability(Durability::none(), AVERAGE_FILE), Ok(Durability::none()));
     }
 
     #[test]
     fn an_arbiter_is_the_third_of_three() {
         let plain = of(&["user.heketi.arbiter T"]).unwrap();
-        assert_eq!(plain.durability(Durability::replicate(3)), Ok(Durability::arbiter(AVERAGE_FILE)));
-        assert!(plain.durability(Durability::replicate(2)).is_err());
-        assert!(plain.durability(Durability::disperse(2, 1)).is_err());
+        assert_eq!(
+            plain.durability(Durability::replicate(3), AVERAGE_FILE),
+            Ok(Durability::arbiter(AVERAGE_FILE))
+        );
+        assert!(plain.durability(Durability::replicate(2), AVERAGE_FILE).is_err());
+        assert!(plain.durability(Durability::disperse(2, 1), AVERAGE_FILE).is_err());
         for (size, kib) in [("128", 128), ("0", 64), ("large", 64)] {
             let sized = format!("user.heketi.average-file-size {size}");
             let read = of(&["user.heketi.arbiter true", &sized]).unwrap();
             let wanted = Durability::arbiter(Bytes::from_kib(kib));
-            assert_eq!(read.durability(Durability::replicate(3)), Ok(wanted), "{size}");
+            assert_eq!(read.durability(Durability::replicate(3), AVERAGE_FILE), Ok(wanted), "{size}");
         }
         let off = of(&["user.heketi.arbiter true", "user.heketi.arbiter false"]).unwrap();
-        assert_eq!(off.durability(Durability::replicate(3)), Ok(Durability::replicate(3)));
+        assert_eq!(off.durability(Durability::replicate(3), AVERAGE_FILE), Ok(Durability::replicate(3)));
     }
 
     #[test]

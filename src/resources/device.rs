@@ -68,6 +68,14 @@ pub struct GlusterDeviceSpec {
     pub wipe: bool,
 }
 
+/// The annotation that asks for a look at a device: an id of the ask.
+pub const LOOK: &str = "bricklayer.dev/look";
+
+/// The look that was last asked for.
+pub fn look_asked(device: &GlusterDevice) -> Option<Id> {
+    device.metadata.annotations.as_ref()?.get(LOOK)?.parse().ok()
+}
+
 impl GlusterDevice {
     /// Conditions, none before the first visit.
     pub fn conditions(&self) -> &[Condition] {
@@ -99,6 +107,9 @@ pub struct GlusterDeviceStatus {
     /// Space in the volume group, as LVM reported it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<DeviceCapacity>,
+    /// The last look that was asked for with the annotation bricklayer.dev/look and was done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub looked: Option<Id>,
     /// How many bricks of volumes are on it, those on their way out included. A device with bricks is
     /// not removed.
     #[serde(skip_serializing_if = "Option::is_none")]

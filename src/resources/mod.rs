@@ -26,7 +26,7 @@ pub use conditions::{
     ACCEPTED, ACCESS, Condition, DEGRADED, EXPANDED, FAILED, LOCATED, PLACED, REACHABLE, READY, condition,
     condition_is, set_condition,
 };
-pub use device::{DeviceCapacity, GlusterDevice, GlusterDeviceSpec, GlusterDeviceStatus};
+pub use device::{DeviceCapacity, GlusterDevice, GlusterDeviceSpec, GlusterDeviceStatus, LOOK, look_asked};
 pub use node::{GlusterNode, GlusterNodeSpec, GlusterNodeStatus, Hostnames, KubernetesNode};
 pub use placement::{PlacedBrick, Placement};
 pub use volume::{

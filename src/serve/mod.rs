@@ -4,6 +4,7 @@ pub mod audit;
 pub mod config;
 mod connection;
 pub mod csi;
+pub mod heketi;
 mod lease;
 pub mod metrics;
 pub mod node;
@@ -29,6 +30,7 @@ use crate::controllers::{self, Context};
 use crate::executor::Permit;
 use crate::executor::transport::sim::{Sim, SimOptions};
 use crate::intent::Intent;
+use crate::intent::mode::{self, Mode};
 use crate::store::{Caches, Store, spawn_vital};
 use crate::units::Bytes;
 use metrics::Figures;
@@ -37,11 +39,20 @@ use metrics::Figures;
 #[derive(Clone, Debug, clap::Args)]
 pub struct SimulatedArgs {
     /// The size of each disk of simulated nodes
-    #[arg(long, default_value = "500Gi", value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, default_value_t = DISK, value_name = "SIZE", value_parser = parse_size)]
     pub simulated_device_size: Bytes,
     /// Write every command of simulated nodes to commands.log in their directory
     #[arg(long)]
     pub simulated_log: bool,
+}
+
+/// How large simulated disks are when nobody says: as those of Heketi's mock.
+const DISK: Bytes = Bytes::from_gib(500);
+
+impl Default for SimulatedArgs {
+    fn default() -> Self {
+        Self { simulated_device_size: DISK, simulated_log: false }
+    }
 }
 
 fn parse_size(text: &str) -> Result<Bytes, String> {
@@ -130,6 +141,21 @@ fn open_sim(data: &Path, args: &SimulatedArgs) -> anyhow::Result<Sim> {
     let sim = Sim::open(options).context("the simulated nodes cannot be opened")?;
     tracing::warn!("SIMULATED nodes: nothing is stored, for trials and tests only");
     Ok(sim)
+}
+
+/// Leaves read-only mode at SIGUSR2, as Heketi does: the REST does not let anybody out of it.
+fn obey_usr2(intent: Intent, namespace: String) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut usr2 = signal(SignalKind::user_defined2())?;
+    tokio::spawn(async move {
+        while usr2.recv().await.is_some() {
+            match mode::write(&intent, &namespace, Mode::Normal).await {
+                Ok(()) => tracing::info!("SIGUSR2: the server takes all requests again"),
+                Err(error) => tracing::error!(%error, "SIGUSR2: the mode was not set"),
+            }
+        }
+    });
+    Ok(())
 }
 
 /// Waits for SIGTERM or SIGINT.

@@ -18,7 +18,7 @@ use super::probes::Readiness;
 use super::rest::{self, Rest, TlsArgs};
 use super::tenure::Tenure;
 use super::{SimulatedArgs, Works, asked_to_end, open_sim, probes};
-use crate::api::heketi;
+use crate::api::heketi::{self, Log};
 use crate::controllers::access::roster::{Pace, Roster};
 use crate::controllers::transports::Simulated;
 use crate::executor::Permit;
@@ -79,7 +79,7 @@ pub struct OperatorArgs {
 }
 
 /// Runs until SIGTERM, or until another replica has the lease: then that one goes on.
-pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
+pub async fn run(args: OperatorArgs, log: Log) -> anyhow::Result<()> {
     let cluster = Config::infer()
         .await
         .context("no cluster is configured: set KUBECONFIG, or run in a pod with a service account")?;
@@ -94,8 +94,14 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
     };
     let mut rest = None;
     if let (Some(address), Some(face)) = (&args.rest_listen, face) {
-        let router = heketi::router(Intent::new(store.clone(), caches.clone()), face.heketi_options());
-        let serving = Rest::start(address, &args.tls, router).await?;
+        if let Some(level) = face.log_level {
+            log.set(level);
+        }
+        let intent = Intent::new(store.clone(), caches.clone());
+        super::obey_usr2(intent.clone(), args.lease_namespace.clone())?;
+        let router = heketi::router(intent, face.heketi_options(&args.lease_namespace, log));
+        let tls = if args.tls.tls_cert.is_some() { &args.tls } else { &face.tls };
+        let serving = Rest::start(address, tls, router).await?;
         println!("bricklayer operator serves Heketi's REST on {}", serving.url);
         rest = Some(serving);
     }

@@ -57,7 +57,7 @@ impl Rest {
         let at = listener.local_addr()?;
         let handle = Handle::new();
         let server = limited(axum_server::from_tcp(listener)?.handle(handle.clone()));
-        let service = router.into_make_service();
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let (scheme, work) = match (&tls.tls_cert, &tls.tls_key) {
             (Some(certificate), Some(key)) => {
                 let pair = Pair { certificate: certificate.clone(), key: key.clone() };

@@ -10,12 +10,14 @@ use super::config::{Flags, ServeConfig};
 use super::csi::{Csi, CsiArgs};
 use super::rest::{self, Rest, TlsArgs};
 use super::{SimulatedArgs, Works, asked_to_end, open_sim};
-use crate::api::heketi;
+use crate::api::heketi::{self, Log};
+use crate::intent::Intent;
+use crate::intent::mode::{self, Mode};
 use crate::resources::definitions;
 use crate::store::embedded::{Embedded, Options};
 
 /// How the server runs.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct ServeArgs {
     /// Where Heketi's REST is served [default: the port of the configuration, else 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -44,10 +46,13 @@ pub struct ServeArgs {
     /// What simulated nodes are like
     #[command(flatten)]
     pub simulated_args: SimulatedArgs,
+    /// Speak as Heketi does
+    #[arg(skip)]
+    pub as_heketi: bool,
 }
 
 /// Runs until SIGTERM.
-pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
+pub async fn run(args: ServeArgs, log: Log) -> anyhow::Result<()> {
     let flags = Flags { simulated: args.simulated, disable_auth: args.disable_auth, ..Flags::default() };
     let config = ServeConfig::load(args.config.as_deref(), flags)?;
     for key in &config.ignored {
@@ -61,8 +66,14 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     like.simulated_device_size = config.simulated_device_size.unwrap_or(like.simulated_device_size);
     let sim = simulated.then(|| open_sim(&args.data, &like)).transpose()?;
     let works = Works::start(embedded.client(), sim.clone(), LOOK_EVERY).await;
-    let router = heketi::router(works.intent(), config.heketi_options());
-    let mut rest = Rest::start(&address, &args.tls, router).await?;
+    if let Some(level) = config.log_level {
+        log.set(level);
+    }
+    begin_in(&works.intent(), config.default_mode).await?;
+    super::obey_usr2(works.intent(), NAMESPACE.into())?;
+    let router = heketi::router(works.intent(), config.heketi_options(NAMESPACE, log));
+    let tls = if args.tls.tls_cert.is_some() { &args.tls } else { &config.tls };
+    let mut rest = Rest::start(&address, tls, router).await?;
     let mut csi = Csi::start(&args.csi, works.intent()).await?;
     if let Some(probes) = &args.probes {
         let readiness = super::probes::serve(probes).await?;
@@ -73,7 +84,11 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     if let Some(csi) = &csi {
         println!("bricklayer{kind} serves CSI on {}", csi.path);
     }
-    println!("bricklayer{kind} listens on {}", rest.url);
+    if args.as_heketi {
+        println!("{}", super::heketi::greeting(&rest.url));
+    } else {
+        println!("bricklayer{kind} listens on {}", rest.url);
+    }
     tokio::select! {
         error = rest.ended() => return Err(error),
         error = Csi::ended(&mut csi) => return Err(error),
@@ -85,6 +100,18 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     embedded.shutdown().await;
     if let Some(sim) = sim {
         sim.settle().context("the state of the simulated nodes cannot be written")?;
+    }
+    Ok(())
+}
+
+/// The namespace of what is no resource of ours.
+const NAMESPACE: &str = env!("CARGO_PKG_NAME");
+
+/// A server that is started begins in the mode that it is told, whatever mode it had: so it is with Heketi, where
+/// starting it again is a way out of read-only.
+async fn begin_in(intent: &Intent, mode: Mode) -> anyhow::Result<()> {
+    if mode::read(intent, NAMESPACE).await?.is_some_and(|had| had != mode) {
+        mode::write(intent, NAMESPACE, mode).await?;
     }
     Ok(())
 }

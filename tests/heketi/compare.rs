@@ -85,7 +85,7 @@ fn masked_numbers(text: &str) -> String {
 fn shape(body: &str) -> (Vec<String>, Value) {
     let text = flat(body);
     let Ok(mut value) = serde_json::from_str::<Value>(&text) else {
-        return (vec![], Value::String(text));
+        return (vec![], Value::String(any_cluster_first(&text)));
     };
     let names = outer_names(&text);
     if let Some(object) = value.as_object_mut() {
@@ -96,6 +96,15 @@ fn shape(body: &str) -> (Vec<String>, Value) {
         }
     }
     (names, sorted(value))
+}
+
+/// Which of several clusters is told first follows from their ids.
+fn any_cluster_first(text: &str) -> String {
+    let is_cluster = |line: &&str| line.starts_with("Cluster <id>: ");
+    let mut clusters: Vec<&str> = text.split_inclusive('\n').filter(is_cluster).collect();
+    clusters.sort_unstable();
+    let others = text.split_inclusive('\n').filter(|line| !is_cluster(line));
+    others.chain(clusters).collect()
 }
 
 /// Where bricks land and how large a device is counted is not part of the contract.
@@ -167,6 +176,8 @@ fn answers_that_mean_the_same_are_the_same() {
     assert!(!same(r#"{"a":[]}"#, r#"{"a":null}"#));
     assert!(same("expired by 5m0s\n", "expired by 1h2m3s\n"));
     assert!(!same("a\n", "a"));
+    assert!(same("t\nCluster <id1>: a\nCluster <id2>: b\n", "t\nCluster <id2>: b\nCluster <id1>: a\n"));
+    assert!(!same("a\nb\n", "b\na\n"));
     assert!(!same(&format!("{id}0"), "<id1>"));
     assert!(same(
         r#"{"storage":{"total":1,"free":1,"used":0},"bricks":[]}"#,

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
 
+mod about_the_server;
 mod bad_input;
 mod behaviour;
 mod compare;

@@ -112,7 +112,34 @@ fn special_token(name: &str) -> Option<String> {
     Some(text)
 }
 
-async fn replayed(server: &Server, pair: &Pair, ids: &Ids) -> Result<Answer, String> {
+/// What the recording kept of an answer whose whole body would differ from run to run.
+fn kept(name: &str, mut answer: Answer) -> Answer {
+    match name {
+        "metrics" => {
+            let word = |line: &str| match line.strip_prefix('#') {
+                Some(_) => line.split(' ').take(4).collect::<Vec<_>>().join(" "),
+                None => line.split(['{', ' ']).next().unwrap().to_owned(),
+            };
+            let lines = answer.body.lines().filter(|line| line.contains("heketi")).map(word);
+            answer.body = lines.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join("\n");
+        }
+        "db dump" => {
+            let keys: BTreeMap<String, Value> = serde_json::from_str(&answer.body).unwrap();
+            answer.body = format!("<keys> {}", keys.into_keys().collect::<Vec<_>>().join(", "));
+        }
+        _ => {}
+    }
+    answer
+}
+
+async fn replayed(server: &Server, pair: &Pair, ids: &mut Ids) -> Result<Answer, String> {
+    if pair.name == "queue, first read" {
+        // The recording does not have the request that this is the answer to.
+        let made = ask(server.address, "POST", "/volumes", Some("{\"size\":10}")).await;
+        finished(server.address, &made.headers["location"]).await;
+        let name = pair.request.path.rsplit('/').next().unwrap();
+        ids.put(name, made.headers["location"].rsplit('/').next().unwrap());
+    }
     let unknown = || "it needs an id that an earlier answer did not give".to_owned();
     let request = &pair.request;
     let path = ids.filled(&request.path).ok_or_else(unknown)?;
@@ -161,7 +188,7 @@ async fn the_original_answers_are_given_word_for_word() {
         let case = format!("{name} #{count}");
         total += 1;
         let wanted = &pair.response;
-        let why = match replayed(&server, &pair, &ids).await {
+        let why = match replayed(&server, &pair, &mut ids).await.map(|got| kept(&pair.name, got)) {
             Ok(got) => {
                 ids.learn(wanted, &got);
                 difference(

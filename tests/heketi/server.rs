@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::http::{ask, job};
-use bricklayer::api::heketi::{self, HeketiOptions};
+use bricklayer::api::heketi::{self, HeketiOptions, Log, LogLevel};
 use bricklayer::auth::Keys;
 use bricklayer::controllers::placing::Placing;
 use bricklayer::controllers::transports::Transports;
 use bricklayer::controllers::{self, Context};
 use bricklayer::executor::transport::sim::{Sim, SimOptions};
 use bricklayer::intent::Intent;
+use bricklayer::intent::mode::Mode;
 use bricklayer::resources::{
-    GlusterCluster, GlusterDevice, GlusterNode, GlusterVolume, Limits, SimulatedTransport, TransportSpec,
-    definitions,
+    AVERAGE_FILE, GlusterCluster, GlusterDevice, GlusterNode, GlusterVolume, Limits, SimulatedTransport,
+    TransportSpec, definitions,
 };
 use bricklayer::store::embedded::{Embedded, Options};
 use bricklayer::store::{Caches, Kind, Store};
@@ -59,6 +60,13 @@ impl Server {
             max_inflight,
             pre_request_volume_options: String::new(),
             post_request_volume_options: String::new(),
+            block_hosting_volume_options: "group gluster-block".into(),
+            zones: None,
+            average_file: AVERAGE_FILE,
+            namespace: "bricklayer".into(),
+            default_mode: Mode::Normal,
+            // As in the recording's configuration.
+            log: Log::new(LogLevel::Warning, |_| {}),
         };
         let intent = Intent::new(store.clone(), caches);
         let address = listen(heketi::router(intent.clone(), options.clone())).await;
@@ -116,7 +124,9 @@ impl Server {
 async fn listen(router: axum::Router) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(axum::serve(listener, router).into_future());
+    tokio::spawn(
+        axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).into_future(),
+    );
     address
 }
 

@@ -123,8 +123,24 @@ fn read_a_key(world: &World) {
     operator.stop();
 }
 
+/// Has the mode of the server made and changed, as an administrator does.
+fn set_the_mode(world: &World) {
+    let mut operator = world.operator_with(&["--rest-listen", "127.0.0.1:0", "--disable-auth"]);
+    let line = operator.wait_for_output("serves Heketi's REST on", 30);
+    let url = line.rsplit("REST on ").next().unwrap().split_whitespace().next().unwrap().to_owned();
+    for mode in ["local-client", "normal"] {
+        let answer = ureq::post(format!("{url}/admin")).send(json!({"state": mode}).to_string());
+        assert_eq!(answer.unwrap().status(), 204);
+        let mut shown = ureq::get(format!("{url}/admin")).call().unwrap();
+        assert_eq!(shown.body_mut().read_to_string().unwrap(), format!("{{\"state\":\"{mode}\"}}\n"));
+    }
+    world.cluster.run(&["-n", "bricklayer-system", "delete", "configmap/bricklayer-mode"]);
+    operator.stop();
+}
+
 fn used(world: &World) {
     read_a_key(world);
+    set_the_mode(world);
     let asked = asked(world);
     let granted = granted(world);
     let uses = |right: &&Right| {

@@ -1,7 +1,9 @@
 //! Answers as Heketi gives them: statuses, headers, bodies.
 
 use axum::body::Body;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, LOCATION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
@@ -21,7 +23,7 @@ const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 /// Longest explanation in bytes: clients and proxies limit headers.
 const MAX_EXPLANATION: usize = 4096;
 
-/// When to ask again after an answer 503.
+/// When to ask again after an answer 503 or 429.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
 /// A request that is not done.
@@ -30,12 +32,14 @@ pub struct Refused {
     status: StatusCode,
     text: String,
     explanation: Option<String>,
+    /// Whether it may be taken when it is sent again.
+    again: bool,
 }
 
 impl Refused {
     /// A refusal with its status and text, without line end.
     pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
-        Self { status, text: text.into(), explanation: None }
+        Self { status, text: text.into(), explanation: None, again: false }
     }
 
     /// A semantic mistake: 400.
@@ -63,6 +67,15 @@ impl Refused {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "request unable to be parsed")
     }
 
+    /// A body that is no request, where the original says why and answers 400.
+    pub fn unparsable_because(body: &[u8]) -> Self {
+        let why = match serde_json::from_slice::<serde_json::Value>(body) {
+            Ok(_) => "a value has the wrong type".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Self::bad(format!("request unable to be parsed: {why}"))
+    }
+
     /// What Heketi calls a failure, though it refuses: 500.
     pub fn failed(text: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
@@ -70,12 +83,13 @@ impl Refused {
 
     /// Too much is being done: 429.
     pub fn busy() -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "Server busy. Retry operation later.")
+        let text = "Server busy. Retry operation later.";
+        Self { again: true, ..Self::new(StatusCode::TOO_MANY_REQUESTS, text) }
     }
 
     /// Nobody can do it now: 503.
     pub fn unavailable(text: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        Self { again: true, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, text) }
     }
 
     /// Adds why, for a person who reads headers.
@@ -115,7 +129,7 @@ impl From<json::Unparsable> for Refused {
 impl From<Refused> for Answer {
     fn from(refused: Refused) -> Self {
         let mut answer = text(refused.status, &refused.text);
-        if refused.status == StatusCode::SERVICE_UNAVAILABLE {
+        if refused.again {
             answer.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
         }
         if let Some(explanation) = refused.explanation {
@@ -158,6 +172,34 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Answer {
 /// The answer to a change of flags: called JSON, but empty.
 pub fn empty_json() -> Answer {
     json_body(StatusCode::OK, Body::empty())
+}
+
+/// A JSON value for people and files: indented by four.
+pub fn indented_json(value: &impl Serialize) -> Answer {
+    match json::write_indented(value) {
+        Ok(body) => json_body(StatusCode::OK, Body::from(body)),
+        Err(error) => Refused::failed(error.to_string()).into(),
+    }
+}
+
+/// `GET /backup/db`: a file to be kept.
+pub fn attachment(name: &str, content: String) -> Answer {
+    let mut answer = empty(StatusCode::OK);
+    *answer.body_mut() = Body::from(content);
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
+        headers.insert(CONTENT_DISPOSITION, value);
+    }
+    answer
+}
+
+/// The work has begun, told to those who have asked with GET: as [`accepted`], with a page.
+pub fn accepted_page(id: &str) -> Answer {
+    let mut answer = accepted(id);
+    *answer.body_mut() = Body::from(format!("<a href=\"/queue/{id}\">Accepted</a>.\n\n"));
+    answer.headers_mut().insert(CONTENT_TYPE, HTML);
+    answer
 }
 
 fn json_body(status: StatusCode, body: Body) -> Answer {

@@ -4,12 +4,16 @@
 use std::collections::BTreeMap;
 
 use super::answer::Refused;
-use super::wire::{DeviceAdd, NodeAdd, StateChange, TagsChange, VolumeCreate, VolumeExpand};
+use super::wire::{
+    BlockRestriction, CleanUp, DeviceAdd, NodeAdd, StateChange, TagsChange, VolumeCreate, VolumeExpand,
+};
 use crate::resources::{Durability, State};
 use crate::units::{MAX_OPTION, check_device_path, check_hostname, check_volume_name};
 
 /// The most marks that one request may carry.
 const MAX_TAGS: usize = 32;
+/// The most ids of operations that one request may carry.
+const MAX_IDS: usize = 32;
 const MAX_TAG_NAME: usize = 32;
 const MAX_TAG_VALUE: usize = 64;
 
@@ -221,6 +225,30 @@ pub fn volume_create(request: &VolumeCreate) -> Result<Safety, Refused> {
 pub fn volume_expand(request: &VolumeExpand) -> Result<(), Refused> {
     let mut wrong = Wrong::default();
     wrong.add("expand_size", positive(request.expand_size));
+    wrong.done()
+}
+
+/// Checks `POST /volumes/{id}/block-restriction` and says whether the volume is to be locked.
+pub fn block_restriction(request: &BlockRestriction) -> Result<bool, Refused> {
+    match request.restriction.as_str() {
+        "" => Ok(false),
+        "locked" => Ok(true),
+        _ => Err(invalid("restriction: must be a valid value.")),
+    }
+}
+
+/// Checks `POST /operations/pending/cleanup`.
+pub fn clean_up(request: &CleanUp) -> Result<(), Refused> {
+    let ids = &request.operations;
+    let mut wrong = Wrong::default();
+    wrong.add(
+        "operations",
+        if ids.len() > MAX_IDS {
+            Some(format!("too many ids specified ({}), up to {MAX_IDS} supported", ids.len()))
+        } else {
+            ids.iter().find_map(|id| uuid(id))
+        },
+    );
     wrong.done()
 }
 

@@ -115,6 +115,15 @@ pub async fn set_state(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Ref
     Ok(face.accepted(&done))
 }
 
+/// `GET /devices/{id}/resync`: 202; the queue ends once its node was asked how large it is.
+pub async fn resync(face: &Face, id: &str) -> Result<Answer, Refused> {
+    let device = face.device(id).await?.ok_or_else(Refused::unknown_id)?;
+    let (name, look) = (device.name_any(), Id::random());
+    intent::device::look(&face.intent, &name, device.uid(), look).await?;
+    let ticket = Ticket::Look(name, device.uid(), look);
+    Ok(answer::accepted_page(&face.tickets.write(&ticket)))
+}
+
 /// `POST /devices/{id}/tags`: 200 with the marks that it has then.
 pub async fn set_tags(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refused> {
     let request: TagsChange = json::read(body)?;

@@ -56,6 +56,14 @@ impl Face {
         }
     }
 
+    /// The storage hosts of the cluster whose object has that name, in ascending order of node ids.
+    pub(super) fn hosts(&self, cluster: &str) -> Vec<String> {
+        let mut nodes = self.intent.nodes.list();
+        nodes.retain(|node| node.spec.cluster == cluster && sees_node(node));
+        nodes.sort_unstable_by_key(|node| id_of(node.as_ref()));
+        nodes.iter().map(|node| node.storage_host().to_owned()).collect()
+    }
+
     /// What REST has made is named by its id; what somebody else has made is looked up.
     async fn by_id<K>(
         &self,

@@ -47,9 +47,20 @@ pub fn read<T: Fill + Default>(body: &[u8]) -> Result<T, Unparsable> {
 
 /// Writes an answer: compact, `<`, `>` and `&` escaped, one line end.
 pub fn write(answer: &impl Serialize) -> Result<String, serde_json::Error> {
-    let plain = serde_json::to_string(answer)?;
+    Ok(escaped(&serde_json::to_string(answer)?))
+}
+
+/// Writes an answer for people: each level indented by four blanks, escaped as others are.
+pub fn write_indented(answer: &impl Serialize) -> Result<String, serde_json::Error> {
+    let mut plain = vec![];
+    let format = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    answer.serialize(&mut serde_json::Serializer::with_formatter(&mut plain, format))?;
+    Ok(escaped(&String::from_utf8_lossy(&plain)))
+}
+
+fn escaped(plain: &str) -> String {
     let mut text = String::with_capacity(plain.len() + 1);
-    // Outside of strings compact JSON has none of these.
+    // Outside of strings JSON has none of these.
     for c in plain.chars() {
         match c {
             '<' => text.push_str("\\u003c"),
@@ -61,7 +72,7 @@ pub fn write(answer: &impl Serialize) -> Result<String, serde_json::Error> {
         }
     }
     text.push('\n');
-    Ok(text)
+    text
 }
 
 /// Writes a number as Go does: `1`, not `1.0`.

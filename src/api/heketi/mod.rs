@@ -1,8 +1,8 @@
 //! Heketi's REST interface, so that its clients work against us as they are. Paths, statuses, texts
 //! and shapes are Heketi's; no Heketi word leaves this folder.
 //!
-//! A request goes the way that it goes in Heketi: the path is cleaned, `/hello` is open, the token is
-//! checked, then the route is looked up.
+//! A request goes the way that it goes in Heketi: the path is cleaned, `/hello` and `/metrics` are open, the
+//! token is checked, then the mode of the server, then the route is looked up.
 
 mod answer;
 mod check;
@@ -14,18 +14,20 @@ mod node;
 mod queue;
 mod refusal;
 mod route;
+mod server;
 mod ticket;
 mod view;
 mod volume;
 mod volume_index;
 mod wire;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
@@ -34,9 +36,12 @@ use http_body_util::BodyExt;
 
 use crate::auth::{self, Keys};
 use crate::intent::Intent;
-use crate::resources::{Limits, TransportSpec};
+use crate::intent::mode::Mode;
+use crate::resources::{Limits, TransportSpec, Zones};
+use crate::units;
 use answer::{Answer, Refused};
 use route::{Route, Target};
+pub use server::logging::{Log, LogLevel};
 use ticket::Tickets;
 use volume_index::VolumeIndex;
 
@@ -68,6 +73,18 @@ pub struct HeketiOptions {
     pub pre_request_volume_options: String,
     /// Options set after those of a request, separated by commas.
     pub post_request_volume_options: String,
+    /// Options of volumes that host block volumes, set before those of a request, separated by commas.
+    pub block_hosting_volume_options: String,
+    /// Where bricks may lie when a request does not say.
+    pub zones: Option<Zones>,
+    /// How large a file is on average when a request does not say; it decides how large arbiters are.
+    pub average_file: units::Bytes,
+    /// The namespace where the mode of the server is kept.
+    pub namespace: String,
+    /// The mode as long as none was set.
+    pub default_mode: Mode,
+    /// How much is logged.
+    pub log: Log,
 }
 
 /// What all handlers share.
@@ -108,14 +125,18 @@ async fn answered(face: Arc<Face>, request: Request) -> Answer {
     if clean != path {
         return answer::moved(&with_query(&clean, &parts), false);
     }
-    if path == "/hello" && parts.method == Method::GET {
-        return answer::hello();
+    match (&parts.method, path.as_str()) {
+        (&Method::GET, "/hello") => return answer::hello(),
+        (&Method::GET, "/metrics") => return server::figures::get(&face).unwrap_or_else(Answer::from),
+        _ => {}
     }
-    let done = match authorized(&face, &parts, &path) {
-        Ok(()) => routed(&face, &parts, &path, body).await,
-        Err(refused) => Err(refused),
+    let done = async {
+        authorized(&face, &parts, &path)?;
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
+        server::mode::check(&face, &parts.method, peer).await?;
+        routed(&face, &parts, &path, body).await
     };
-    done.unwrap_or_else(Answer::from)
+    done.await.unwrap_or_else(Answer::from)
 }
 
 fn authorized(face: &Face, parts: &Parts, path: &str) -> Result<(), Refused> {
@@ -165,6 +186,7 @@ async fn handled(face: &Face, parts: &Parts, target: Target, body: Body) -> Resu
         Target::Device(id) if delete => device::delete(face, &id, &received(body).await?).await,
         Target::Device(id) => device::info(face, &id).await,
         Target::DeviceState(id) => device::set_state(face, &id, &received(body).await?).await,
+        Target::DeviceResync(id) => device::resync(face, &id).await,
         Target::DeviceTags(id) => device::set_tags(face, &id, &received(body).await?).await,
         Target::Volumes if post => volume::create(face, &received(body).await?).await,
         Target::Volumes => volume::list(face).await,
@@ -172,7 +194,19 @@ async fn handled(face: &Face, parts: &Parts, target: Target, body: Body) -> Resu
         Target::Volume(id) if delete => volume::delete(face, &id).await,
         Target::Volume(id) => volume::info(face, &id).await,
         Target::VolumeExpand(id) => volume::expand(face, &id, &received(body).await?).await,
+        Target::BlockRestriction(id) => volume::restrict(face, &id, &received(body).await?).await,
         Target::Queue(id) => queue::get(face, &id).await,
+        Target::Operations => Ok(server::operations::counts(face)),
+        Target::PendingOperations => Ok(server::operations::list(face)),
+        Target::PendingOperation(id) => server::operations::info(face, &id),
+        Target::CleanUp => server::operations::clean_up(face, &received(body).await?),
+        Target::Admin if post => server::mode::set(face, &received(body).await?).await,
+        Target::Admin => server::mode::get(face).await,
+        Target::Logging if post => server::logging::set(face, &received(body).await?),
+        Target::Logging => Ok(server::logging::get(face)),
+        Target::Dump => server::dump::get(face).await,
+        Target::Consistency => Ok(server::consistency::get(face)),
+        Target::Backup => server::dump::backup(face).await,
     }
 }
 

@@ -17,7 +17,9 @@ use super::ticket::{Noun, Ticket};
 use super::view::{sees_device, sees_node, sees_volume};
 use crate::intent::volume::{Expansion, expansion};
 use crate::intent::{Progress, progress};
-use crate::resources::{Condition, GlusterDevice, GlusterNode, GlusterVolume, id_of};
+use crate::resources::{
+    Condition, GlusterDevice, GlusterNode, GlusterVolume, READY, condition, id_of, look_asked,
+};
 use crate::store::{Cache, Kind};
 use crate::units::Id;
 
@@ -60,7 +62,9 @@ pub async fn get(face: &Face, text: &str) -> Result<Answer, Refused> {
         Ok(_) => None,
         Err(_) => match face.tickets.read(text) {
             Some(Ticket::Done) => Some(Outcome::Done),
+            Some(Ticket::Made(path)) => Some(Outcome::Made(path)),
             Some(Ticket::Failed(text)) => Some(Outcome::Failed(text)),
+            Some(Ticket::Look(name, uid, ask)) => Some(face.looked_at(&name, &uid, ask).await?),
             Some(Ticket::Expand(name, uid, ask)) => Some(face.grown(&name, &uid, ask).await?),
             Some(Ticket::Delete(noun, name, uid)) => Some(face.deleted(noun, &name, uid).await?),
             None => None,
@@ -144,6 +148,16 @@ impl Face {
         Ok(grown(live.as_ref(), uid, ask))
     }
 
+    /// Waits a moment until a device was looked at.
+    async fn looked_at(&self, name: &str, uid: &Option<String>, ask: Id) -> Result<Outcome, Refused> {
+        let outcome = |device: Option<&GlusterDevice>| match looked_at(device, uid, ask) {
+            Outcome::Running => None,
+            finished => Some(finished),
+        };
+        let found = self.intent.devices.wait(name, WAIT, outcome).await;
+        Ok(found.unwrap_or(Outcome::Running))
+    }
+
     async fn deleted(&self, noun: Noun, name: &str, uid: Option<String>) -> Result<Outcome, Refused> {
         let intent = &self.intent;
         let gone = match noun {
@@ -206,6 +220,24 @@ fn grown(volume: Option<&GlusterVolume>, uid: &Option<String>, ask: Id) -> Outco
             Outcome::Failed("too many expansions were asked for since: see how large the volume is".into())
         }
     }
+}
+
+fn looked_at(device: Option<&GlusterDevice>, uid: &Option<String>, ask: Id) -> Outcome {
+    let Some(device) = device.filter(|device| device.uid() == *uid) else {
+        return Outcome::Failed("the device was deleted".into());
+    };
+    let looked = device.status.as_ref().and_then(|status| status.looked);
+    match condition(device.conditions(), READY) {
+        _ if looked != Some(ask) && !looked_at_later(device, ask) => Outcome::Running,
+        Some(ready) if ready.status != "True" => Outcome::Failed(ready.message.clone()),
+        _ => Outcome::Done,
+    }
+}
+
+/// Somebody else has asked for another look meanwhile: that one answers both.
+fn looked_at_later(device: &GlusterDevice, ask: Id) -> bool {
+    let asked = look_asked(device);
+    asked != Some(ask) && asked == device.status.as_ref().and_then(|status| status.looked)
 }
 
 fn unfinished(progress: Progress) -> Outcome {

@@ -27,6 +27,8 @@ pub enum Target {
     DeviceState(String),
     /// `/devices/{id}/tags`
     DeviceTags(String),
+    /// `/devices/{id}/resync`
+    DeviceResync(String),
     /// `/volumes`
     Volumes,
     /// `/volumes/plan`, which Heketi does not have
@@ -35,8 +37,28 @@ pub enum Target {
     Volume(String),
     /// `/volumes/{id}/expand`
     VolumeExpand(String),
+    /// `/volumes/{id}/block-restriction`
+    BlockRestriction(String),
     /// `/queue/{id}`
     Queue(String),
+    /// `/operations`
+    Operations,
+    /// `/operations/pending`
+    PendingOperations,
+    /// `/operations/pending/cleanup`
+    CleanUp,
+    /// `/operations/pending/{id}`
+    PendingOperation(String),
+    /// `/admin`
+    Admin,
+    /// `/internal/logging`
+    Logging,
+    /// `/db/dump`
+    Dump,
+    /// `/db/check`
+    Consistency,
+    /// `/backup/db`
+    Backup,
 }
 
 /// Where a request goes.
@@ -86,18 +108,29 @@ fn target(path: &str) -> Option<Target> {
         ["devices", text] => id(text).map(Target::Device),
         ["devices", text, "state"] => id(text).map(Target::DeviceState),
         ["devices", text, "tags"] => id(text).map(Target::DeviceTags),
+        ["devices", text, "resync"] => id(text).map(Target::DeviceResync),
         ["volumes"] => Some(Target::Volumes),
         ["volumes", "plan"] => Some(Target::VolumePlan),
         ["volumes", text] => id(text).map(Target::Volume),
         ["volumes", text, "expand"] => id(text).map(Target::VolumeExpand),
+        ["volumes", text, "block-restriction"] => id(text).map(Target::BlockRestriction),
         ["queue", text] => id(text).map(Target::Queue),
+        ["operations"] => Some(Target::Operations),
+        ["operations", "pending"] => Some(Target::PendingOperations),
+        ["operations", "pending", "cleanup"] => Some(Target::CleanUp),
+        ["operations", "pending", text] => id(text).map(Target::PendingOperation),
+        ["admin"] => Some(Target::Admin),
+        ["internal", "logging"] => Some(Target::Logging),
+        ["db", "dump"] => Some(Target::Dump),
+        ["db", "check"] => Some(Target::Consistency),
+        ["backup", "db"] => Some(Target::Backup),
         _ => None,
     }
 }
 
 fn methods(target: &Target) -> &'static [Method] {
     match target {
-        Target::Clusters | Target::Volumes => &[Method::GET, Method::POST],
+        Target::Clusters | Target::Volumes | Target::Admin | Target::Logging => &[Method::GET, Method::POST],
         Target::Cluster(_) | Target::Node(_) | Target::Device(_) | Target::Volume(_) => {
             &[Method::GET, Method::DELETE]
         }
@@ -108,8 +141,17 @@ fn methods(target: &Target) -> &'static [Method] {
         | Target::DeviceState(_)
         | Target::DeviceTags(_)
         | Target::VolumePlan
-        | Target::VolumeExpand(_) => &[Method::POST],
-        Target::Queue(_) => &[Method::GET],
+        | Target::VolumeExpand(_)
+        | Target::BlockRestriction(_)
+        | Target::CleanUp => &[Method::POST],
+        Target::Queue(_)
+        | Target::DeviceResync(_)
+        | Target::Operations
+        | Target::PendingOperations
+        | Target::PendingOperation(_)
+        | Target::Dump
+        | Target::Consistency
+        | Target::Backup => &[Method::GET],
     }
 }
 
@@ -193,6 +235,12 @@ mod tests {
             (Method::GET, &format!("/volumes/{id}/expand"), Route::WrongMethod),
             (Method::POST, &format!("/volumes/{id}/clone"), Route::Unknown),
             (Method::GET, "/blockvolumes", Route::Unknown),
+            (Method::GET, "/operations/pending/abc", Route::Known(Target::PendingOperation("abc".into()))),
+            (Method::POST, "/operations/pending/cleanup", Route::Known(Target::CleanUp)),
+            (Method::GET, "/operations/pending/cleanup", Route::WrongMethod),
+            (Method::GET, "/devices/abc/resync", Route::Known(Target::DeviceResync("abc".into()))),
+            (Method::POST, "/db/dump", Route::WrongMethod),
+            (Method::GET, "/internal/state/examine/gluster", Route::Unknown),
         ] {
             assert_eq!(find(&method, path), route, "{method} {path}");
         }

@@ -30,10 +30,14 @@ pub enum Noun {
 pub enum Ticket {
     /// The volume with this name and uid grows; the id is that of the ask.
     Expand(String, Option<String>, Id),
+    /// The device with this name and uid is looked at; the id is that of the ask.
+    Look(String, Option<String>, Id),
     /// The object with this name and uid is deleted.
     Delete(Noun, String, Option<String>),
     /// It is done.
     Done,
+    /// It is done, and this is the path of the result.
+    Made(String),
     /// It was refused or failed.
     Failed(String),
 }
@@ -103,6 +107,8 @@ mod tests {
     fn all() -> Vec<Ticket> {
         vec![
             Ticket::Done,
+            Ticket::Made("/volumes/1".into()),
+            Ticket::Look("d".into(), None, Id::from_uid("ask")),
             Ticket::Failed("Device must be offline\nbefore \u{e9}".into()),
             Ticket::Expand(
                 "v".into(),

@@ -15,6 +15,9 @@ use crate::units::{Bytes, Id};
 /// The annotation with what a volume echoes of its request, as JSON.
 pub const ECHO: &str = "bricklayer.dev/heketi-request";
 
+/// The annotation of a volume that takes no more block volumes: `locked`.
+pub const RESTRICTION: &str = "bricklayer.dev/block-restriction";
+
 /// What volumes take of a device.
 #[derive(Default)]
 pub struct Usage {
@@ -65,16 +68,18 @@ pub fn cluster(cluster: &GlusterCluster, nodes: Vec<String>, volumes: Vec<String
 
 /// A node with its devices.
 pub fn node(node: &GlusterNode, cluster: String, mut devices: Vec<wire::Device>) -> wire::Node {
-    devices.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    devices.sort_unstable_by(|a, b| a.record.id.cmp(&b.record.id));
     wire::Node {
-        zone: node.zone(),
-        hostnames: wire::Hostnames {
-            manage: node.hostnames().manage.clone(),
-            storage: node.hostnames().storage.clone(),
+        record: wire::NodeRecord {
+            zone: node.zone(),
+            hostnames: wire::Hostnames {
+                manage: node.hostnames().manage.clone(),
+                storage: node.hostnames().storage.clone(),
+            },
+            cluster,
+            tags: node.spec.tags.clone(),
+            id: id_of(node).to_string(),
         },
-        cluster,
-        tags: node.spec.tags.clone(),
-        id: id_of(node).to_string(),
         state: state(node.spec.state),
         devices,
     }
@@ -88,12 +93,14 @@ pub fn device(device: &GlusterDevice, usage: Usage) -> wire::Device {
     let mut bricks = usage.bricks;
     bricks.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     wire::Device {
-        name: device.spec.path.clone(),
-        tags: device.spec.tags.clone(),
-        storage: wire::Storage { total, free: total - used, used },
-        id: id_of(device).to_string(),
-        paths: status.map_or(vec![], |status| status.paths.clone()),
-        pv_uuid: status.and_then(|status| status.pv_uuid.clone()).unwrap_or_default(),
+        record: wire::DeviceRecord {
+            name: device.spec.path.clone(),
+            tags: device.spec.tags.clone(),
+            storage: wire::Storage { total, free: total - used, used },
+            id: id_of(device).to_string(),
+            paths: status.map_or(vec![], |status| status.paths.clone()),
+            pv_uuid: status.and_then(|status| status.pv_uuid.clone()).unwrap_or_default(),
+        },
         state: state(device.spec.state),
         bricks,
     }
@@ -149,9 +156,43 @@ pub fn volume(volume: &GlusterVolume, cluster: String, hosts: Vec<String>) -> wi
                 options: BTreeMap::from([("backup-volfile-servers", others)]),
             },
         },
-        blockinfo: wire::BlockInfo {},
+        blockinfo: block_info(volume),
         bricks,
         name,
+    }
+}
+
+/// What a dump has of a volume, and its options.
+pub fn volume_record(volume: &GlusterVolume, shown: wire::Volume) -> (wire::VolumeRecord, Vec<String>) {
+    let record = wire::VolumeRecord {
+        size: shown.size,
+        clusters: echo(volume).clusters,
+        name: shown.name,
+        durability: shown.durability,
+        gid: shown.gid,
+        block: shown.block,
+        snapshot: shown.snapshot,
+        id: shown.id,
+        cluster: shown.cluster,
+        mount: shown.mount,
+        blockinfo: shown.blockinfo,
+    };
+    (record, shown.glustervolumeoptions)
+}
+
+/// Of a volume that hosts block volumes a fiftieth is kept for what surrounds them, rounded up to GiB.
+fn block_info(volume: &GlusterVolume) -> wire::BlockInfo {
+    if !volume.spec.block {
+        return wire::BlockInfo::default();
+    }
+    let size = volume.size().unwrap_or(volume.spec.size).gib_ceil();
+    let free = size * 98 / 100;
+    let annotations = volume.metadata.annotations.as_ref();
+    wire::BlockInfo {
+        freesize: free,
+        reservedsize: size - free,
+        blockvolume: vec![],
+        restriction: annotations.and_then(|all| all.get(RESTRICTION).cloned()).unwrap_or_default(),
     }
 }
 
@@ -175,7 +216,8 @@ fn bricks_of(volume: &GlusterVolume) -> &[PlacedBrick] {
     placement.map_or(&[], |placement| &placement.bricks)
 }
 
-fn brick(placed: &PlacedBrick, volume: Id) -> wire::Brick {
+/// A brick as clients see it.
+pub fn brick(placed: &PlacedBrick, volume: Id) -> wire::Brick {
     wire::Brick {
         id: placed.id.to_string(),
         path: placed.path.clone(),

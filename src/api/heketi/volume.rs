@@ -11,11 +11,11 @@ use super::check::{self, Safety};
 use super::json;
 use super::refusal;
 use super::ticket::{Noun, Ticket};
-use super::view::{self, ECHO, sees_cluster, sees_node, sees_volume};
-use super::wire::{VolumeCreate, VolumeEcho, VolumeExpand, VolumeList};
+use super::view::{self, ECHO, RESTRICTION, sees_cluster, sees_volume};
+use super::wire::{BlockRestriction, VolumeCreate, VolumeEcho, VolumeExpand, VolumeList};
 use crate::intent::volume::VolumeAsk;
 use crate::intent::{self, AskError, Decision, given_up, placement_options};
-use crate::resources::{Durability, GlusterVolumeSpec, Growth, Limits, OnRefusal, Sizing, id_of};
+use crate::resources::{Durability, GlusterVolume, GlusterVolumeSpec, Growth, Limits, OnRefusal, Sizing};
 use crate::store::StoreError;
 use crate::units::{Bytes, GIB, Id};
 
@@ -37,11 +37,7 @@ pub async fn list(face: &Face) -> Result<Answer, Refused> {
 pub async fn info(face: &Face, id: &str) -> Result<Answer, Refused> {
     let volume = face.volume(id).await?.ok_or_else(Refused::unknown_id)?;
     let cluster = view::cluster_of(&volume).cloned().unwrap_or_default();
-    let mut nodes = face.intent.nodes.list();
-    nodes.retain(|node| node.spec.cluster == cluster && sees_node(node));
-    nodes.sort_unstable_by_key(|node| id_of(node.as_ref()));
-    let hosts = nodes.iter().map(|node| node.storage_host().to_owned());
-    let volume = view::volume(&volume, face.cluster_id(&cluster), hosts.collect());
+    let volume = view::volume(&volume, face.cluster_id(&cluster), face.hosts(&cluster));
     Ok(answer::json(StatusCode::OK, &volume))
 }
 
@@ -128,6 +124,28 @@ pub async fn delete(face: &Face, id: &str) -> Result<Answer, Refused> {
     Ok(face.accepted(&Ticket::Delete(Noun::Volume, name, volume.uid())))
 }
 
+/// `POST /volumes/{id}/block-restriction`: 202; whether a volume that hosts block volumes takes more of them.
+pub async fn restrict(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refused> {
+    let request: BlockRestriction = json::read(body)?;
+    let locked = check::block_restriction(&request)?;
+    let volume = face.volume(id).await?.ok_or_else(Refused::unknown_id)?;
+    if !volume.spec.block {
+        let text =
+            "Failed to set block restriction: Block restrictions can only be set on block hosting volumes";
+        return Err(Refused::failed(text));
+    }
+    let word = if locked { "locked" } else { "" };
+    intent::volume::annotate(&face.intent, &volume, RESTRICTION, word).await?;
+    let uid = volume.uid();
+    let shows = |seen: Option<&GlusterVolume>| {
+        let found =
+            |seen: &GlusterVolume| seen.annotations().get(RESTRICTION).is_some_and(|found| found == word);
+        seen.is_none_or(|seen| seen.uid() != uid || found(seen))
+    };
+    face.seen(&face.intent.volumes, &volume.name_any(), shows).await;
+    Ok(face.accepted(&Ticket::Made(format!("/volumes/{id}"))))
+}
+
 /// The object names of the clusters that were asked for, in their order; none when any will do.
 async fn chosen_clusters(face: &Face, request: &VolumeCreate) -> Result<Vec<String>, Refused> {
     let clusters = &face.intent.clusters;
@@ -167,26 +185,22 @@ fn ask(
     safety: Safety,
     clusters: Vec<String>,
 ) -> Result<VolumeAsk, Refused> {
-    let not_offered = |what: &str| {
-        let text = format!("Failed to allocate new volume: {what} is not offered yet");
-        Refused::failed(text)
-    };
     let durability = match safety {
         Safety::None => Durability::none(),
         Safety::Replicate(replicas) => Durability::replicate(replicas),
         Safety::Disperse(data, redundancy) => Durability::disperse(data, redundancy),
     };
-    if request.block {
-        return Err(not_offered("hosting block volumes"));
-    }
     let options = &face.options;
     let listed = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
     let mut all = listed(&options.pre_request_volume_options);
+    if request.block {
+        all.extend(listed(&options.block_hosting_volume_options));
+    }
     all.extend(request.glustervolumeoptions);
     all.extend(listed(&options.post_request_volume_options));
     let set: Vec<String> = all.iter().filter(|o| !o.trim().is_empty()).cloned().collect();
     let places = placement_options::read(&set).map_err(Refused::bad)?;
-    let durability = places.durability(durability).map_err(Refused::bad)?;
+    let durability = places.durability(durability, options.average_file).map_err(Refused::bad)?;
     let snapshot = &request.snapshot;
     let snapshot_factor = if snapshot.enable { snapshot.factor } else { 1.0 };
     let echo = VolumeEcho {
@@ -200,12 +214,13 @@ fn ask(
         name: Some(request.name).filter(|name| !name.is_empty()),
         sizing: Sizing::Bricks,
         durability,
-        zones: places.zones.unwrap_or_default(),
+        zones: places.zones.or(options.zones).unwrap_or_default(),
         device_tags: places.device_tags,
         clusters,
         snapshot_factor,
         options: set,
         gid: request.gid,
+        block: request.block,
         growth: Growth::Sets,
         on_refusal: OnRefusal::Forget,
         ..GlusterVolumeSpec::sized(gib(request.size))

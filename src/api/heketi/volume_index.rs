@@ -128,7 +128,7 @@ impl Known {
 }
 
 /// Whether a volume is being made or grows for a client of this face, or is deleted.
-fn is_busy(volume: &GlusterVolume, now: Timestamp) -> bool {
+pub fn is_busy(volume: &GlusterVolume, now: Timestamp) -> bool {
     if given_up(volume.conditions()) {
         return false;
     }

@@ -122,6 +122,38 @@ pub struct VolumeExpand {
 }
 request!(VolumeExpand { expand_size: "expand_size" });
 
+/// `POST /volumes/{id}/block-restriction`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BlockRestriction {
+    /// Nothing or locked
+    pub restriction: String,
+}
+request!(BlockRestriction { restriction: "restriction" });
+
+/// `POST /operations/pending/cleanup`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CleanUp {
+    /// Ids of operations; all that failed when there is none.
+    pub operations: Vec<String>,
+}
+request!(CleanUp { operations: "operations" });
+
+/// `GET /admin` and `POST /admin`
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ServerMode {
+    /// normal, read-only or local-client
+    pub state: String,
+}
+request!(ServerMode { state: "state" });
+
+/// `GET /internal/logging` and `POST /internal/logging`
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct LogLevels {
+    /// Logger → level
+    pub loglevel: BTreeMap<String, String>,
+}
+request!(LogLevels { loglevel: "loglevel" });
+
 /// How the data of a volume is kept safe; answers echo what was asked, whatever the type.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Durability {
@@ -210,9 +242,9 @@ pub struct Cluster {
     pub blockvolumes: Vec<String>,
 }
 
-/// `GET /nodes/{id}`
+/// What is known of a node itself.
 #[derive(Debug, Serialize)]
-pub struct Node {
+pub struct NodeRecord {
     /// The failure zone.
     pub zone: i32,
     /// Its names.
@@ -224,15 +256,23 @@ pub struct Node {
     pub tags: BTreeMap<String, String>,
     /// The id.
     pub id: String,
+}
+
+/// `GET /nodes/{id}`
+#[derive(Debug, Serialize)]
+pub struct Node {
+    /// Itself.
+    #[serde(flatten)]
+    pub record: NodeRecord,
     /// online, offline or failed
     pub state: &'static str,
     /// In ascending order of their ids.
     pub devices: Vec<Device>,
 }
 
-/// `GET /devices/{id}`
+/// What is known of a device itself.
 #[derive(Debug, Serialize)]
-pub struct Device {
+pub struct DeviceRecord {
     /// The path that was given.
     pub name: String,
     /// Marks.
@@ -248,6 +288,14 @@ pub struct Device {
     /// The UUID of its LVM physical volume.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub pv_uuid: String,
+}
+
+/// `GET /devices/{id}`
+#[derive(Debug, Serialize)]
+pub struct Device {
+    /// Itself.
+    #[serde(flatten)]
+    pub record: DeviceRecord,
     /// online, offline or failed
     pub state: &'static str,
     /// In ascending order of their ids.
@@ -321,6 +369,36 @@ pub struct Volume {
     pub bricks: Vec<Brick>,
 }
 
+/// What a dump of the database has of a volume: no bricks and no options, but the clusters that were asked for.
+#[derive(Debug, Serialize)]
+pub struct VolumeRecord {
+    /// GiB
+    pub size: u64,
+    /// The ids of the request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clusters: Vec<String>,
+    /// The name to mount.
+    pub name: String,
+    /// As it was asked.
+    pub durability: Durability,
+    /// The group that owns the bricks.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub gid: i64,
+    /// Whether it hosts block volumes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub block: bool,
+    /// Room for snapshots.
+    pub snapshot: Snapshot,
+    /// The id.
+    pub id: String,
+    /// The id of its cluster.
+    pub cluster: String,
+    /// How to mount it.
+    pub mount: Mount,
+    /// Empty for file volumes.
+    pub blockinfo: BlockInfo,
+}
+
 /// How to mount a volume.
 #[derive(Debug, Serialize)]
 pub struct Mount {
@@ -339,9 +417,81 @@ pub struct GlusterfsMount {
     pub options: BTreeMap<&'static str, String>,
 }
 
-/// What a volume that hosts block volumes has room for; always empty here.
-#[derive(Debug, Default, Serialize)]
-pub struct BlockInfo {}
+/// What a volume that hosts block volumes has room for; empty for file volumes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct BlockInfo {
+    /// GiB that block volumes can still have.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub freesize: u64,
+    /// GiB that are kept for what surrounds block volumes.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub reservedsize: u64,
+    /// The ids of its block volumes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub blockvolume: Vec<String>,
+    /// locked, when it takes no more of them.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub restriction: String,
+}
+
+/// `GET /operations`
+#[derive(Debug, Serialize)]
+pub struct OperationCounts {
+    /// All.
+    pub total: usize,
+    /// Those that take up a slot for work.
+    pub in_flight: usize,
+    /// Those that nobody works on; there are none.
+    pub stale: usize,
+    /// Those that failed and are being cleaned up.
+    pub failed: usize,
+    /// The others.
+    pub new: usize,
+}
+
+/// `GET /operations/pending`
+#[derive(Debug, Serialize)]
+pub struct OperationList {
+    /// In ascending order of their ids.
+    pub pendingoperations: Vec<OperationInfo>,
+}
+
+/// An operation in a list.
+#[derive(Debug, Serialize)]
+pub struct OperationInfo {
+    /// The id.
+    pub id: String,
+    /// The kind of work.
+    pub type_name: &'static str,
+    /// Nothing, or failed
+    pub status: &'static str,
+    /// Nothing, or in-flight
+    pub sub_status: &'static str,
+}
+
+/// `GET /operations/pending/{id}`
+#[derive(Debug, Serialize)]
+pub struct OperationDetails {
+    /// As in a list.
+    #[serde(flatten)]
+    pub info: OperationInfo,
+    /// What it does.
+    pub changes: Vec<OperationChange>,
+}
+
+/// What an operation does to one brick or volume.
+#[derive(Debug, Serialize)]
+pub struct OperationChange {
+    /// The id of the brick or volume.
+    pub id: String,
+    /// What is done.
+    pub description: &'static str,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_nothing(number: &u64) -> bool {
+    *number == 0
+}
 
 fn is_zero(number: &i64) -> bool {
     *number == 0

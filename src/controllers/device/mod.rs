@@ -18,7 +18,7 @@ use crate::executor::{Batch, LOOK_DEADLINE, LVM_DEADLINE, RunError, Step, Transp
 use crate::placement::transport_name;
 use crate::resources::{
     ACCEPTED, DeviceCapacity, FAILED, GlusterDevice, GlusterNode, OnRefusal, READY, condition_is, id_of,
-    set_condition,
+    look_asked, set_condition,
 };
 use crate::store::Caches;
 use crate::units::{Id, vg_name};
@@ -195,6 +195,7 @@ async fn report(
     status.id = Some(id_of(device));
     status.observed_generation = generation;
     status.transport = Some(transport.into());
+    status.looked = look_asked(device).or(status.looked);
     status.bricks = Some(Usage::of(&context.caches.volumes.list()).on_device(id_of(device)));
     let mut again = RETRY;
     match found {

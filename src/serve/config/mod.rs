@@ -14,9 +14,13 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use source::{Source, wrong};
 
-use crate::api::heketi::HeketiOptions;
+use super::rest::TlsArgs;
+use crate::api::heketi::{HeketiOptions, Log, LogLevel};
 use crate::auth::{Keys, heketi_jwt::DEFAULT_IAT_LEEWAY};
-use crate::resources::{HostKeyPolicy, KeySource, Limits, SimulatedTransport, SshTransport, TransportSpec};
+use crate::intent::mode::Mode;
+use crate::resources::{
+    AVERAGE_FILE, HostKeyPolicy, KeySource, Limits, SimulatedTransport, SshTransport, TransportSpec, Zones,
+};
 use crate::units::{Bytes, GIB, check_device_path};
 
 /// Largest configuration file in bytes.
@@ -26,13 +30,11 @@ const MAX_FILE: u64 = 1 << 20;
 const MAX_INFLIGHT: i64 = 100_000;
 
 /// Keys whose absence nobody is hurt by.
-const HARMLESS: [&str; 6] = [
+const HARMLESS: [&str; 4] = [
     "profiling",
     "backup_db_to_kube_secret",
-    "glusterfs.loglevel",
     "glusterfs.auto_create_block_hosting_volume",
     "glusterfs.block_hosting_volume_size",
-    "glusterfs.block_hosting_volume_options",
 ];
 
 /// What the command line says about the configuration.
@@ -64,6 +66,18 @@ pub struct ServeConfig {
     pub pre_request_volume_options: String,
     /// Options set after those of a request, separated by commas.
     pub post_request_volume_options: String,
+    /// Options of volumes that host block volumes, separated by commas.
+    pub block_hosting_volume_options: String,
+    /// Where bricks may lie when a request does not say.
+    pub zones: Option<Zones>,
+    /// How large a file is on average when a request does not say.
+    pub average_file: Bytes,
+    /// The mode that the server begins in.
+    pub default_mode: Mode,
+    /// How much is logged, when the configuration says so.
+    pub log_level: Option<LogLevel>,
+    /// HTTPS, when the configuration asks for it.
+    pub tls: TlsArgs,
     /// Where Heketi keeps its database; never written, and never ignored when it exists.
     pub heketi_db: Option<PathBuf>,
     /// The size of simulated devices.
@@ -138,6 +152,17 @@ impl ServeConfig {
             post_request_volume_options: source
                 .text("glusterfs.post_request_volume_options", "HEKETI_POST_REQUEST_VOLUME_OPTIONS")?
                 .unwrap_or_default(),
+            block_hosting_volume_options: source
+                .text("glusterfs.block_hosting_volume_options", "HEKETI_BLOCK_HOSTING_VOLUME_OPTIONS")?
+                .unwrap_or_else(|| "group gluster-block".into()),
+            zones: source.zone_checking()?,
+            average_file: source
+                .positive("glusterfs.average_file_size_kb", "", 1 << 40)?
+                .and_then(|kib| u64::try_from(kib).ok())
+                .map_or(AVERAGE_FILE, Bytes::from_kib),
+            default_mode: source.default_mode()?,
+            log_level: source.log_level()?,
+            tls: source.tls()?,
             heketi_db: source.text("glusterfs.db", "HEKETI_DB_PATH")?.map(PathBuf::from),
             simulated_device_size: source
                 .whole("", "HEKETI_MOCK_DEVICE_SIZE_GB", 1, 1 << 20)?
@@ -147,9 +172,15 @@ impl ServeConfig {
         })
     }
 
-    /// What Heketi's face needs of it.
-    pub fn heketi_options(&self) -> HeketiOptions {
+    /// What Heketi's face needs of it, beside the namespace of the server and its log.
+    pub fn heketi_options(&self, namespace: &str, log: Log) -> HeketiOptions {
         HeketiOptions {
+            block_hosting_volume_options: self.block_hosting_volume_options.clone(),
+            zones: self.zones,
+            average_file: self.average_file,
+            namespace: namespace.to_owned(),
+            default_mode: self.default_mode,
+            log,
             auth: self.auth.clone(),
             transport: self.transport.clone(),
             limits: self.limits,
@@ -297,26 +328,46 @@ impl Source<'_> {
     }
 
     fn refuse_what_would_hurt(&self) -> Result<(), ConfigError> {
-        for (key, why) in [
-            ("enable_tls", "requests would travel unencrypted: put a TLS proxy in front and leave it out"),
-            ("glusterfs.db_read_only", "requests would change things"),
-        ] {
-            if self.flag(key)? {
-                return Err(ConfigError::Refused(format!("{key} is not offered yet: {why}")));
-            }
-        }
-        for (key, name, harmless) in [
-            ("default_state", "HEKETI_DEFAULT_STATE", "normal"),
-            ("glusterfs.zone_checking", "HEKETI_ZONE_CHECKING", "none"),
-        ] {
-            match self.text(key, name)? {
-                Some(value) if !value.is_empty() && value != harmless => {
-                    return Err(ConfigError::Refused(format!("{key}: {value:?} is not offered yet")));
-                }
-                _ => {}
-            }
+        if self.flag("glusterfs.db_read_only")? {
+            let text = "glusterfs.db_read_only is not offered: use \"default_state\": \"read-only\"";
+            return Err(ConfigError::Refused(text.into()));
         }
         Ok(())
+    }
+
+    fn default_mode(&self) -> Result<Mode, ConfigError> {
+        let given = self.text("default_state", "HEKETI_DEFAULT_STATE")?.filter(|state| !state.is_empty());
+        let Some(given) = given else { return Ok(Mode::Normal) };
+        given.parse().map_err(|_| {
+            ConfigError::Refused(format!("unable to set admin state: unknown admin state name: {given}"))
+        })
+    }
+
+    /// As in Heketi, a level that is not known changes nothing.
+    fn log_level(&self) -> Result<Option<LogLevel>, ConfigError> {
+        let given = self.text("glusterfs.loglevel", "HEKETI_GLUSTERAPP_LOGLEVEL")?;
+        Ok(given.and_then(|level| level.parse().ok()))
+    }
+
+    fn tls(&self) -> Result<TlsArgs, ConfigError> {
+        if !self.flag("enable_tls")? {
+            return Ok(TlsArgs::default());
+        }
+        let file = |key: &str| {
+            let missing = || ConfigError::Refused(format!("{key} is missing, and enable_tls asks for it"));
+            let given = self.text(key, "")?.filter(|path| !path.is_empty());
+            given.map(PathBuf::from).ok_or_else(missing)
+        };
+        Ok(TlsArgs { tls_cert: Some(file("cert_file")?), tls_key: Some(file("key_file")?) })
+    }
+
+    /// Where bricks may lie when a request does not say: what is not known counts as none, as in Heketi.
+    fn zone_checking(&self) -> Result<Option<Zones>, ConfigError> {
+        let given = self.text("glusterfs.zone_checking", "HEKETI_ZONE_CHECKING")?;
+        Ok(given.filter(|given| !given.is_empty()).map(|given| match given.as_str() {
+            "strict" => Zones::Strict,
+            _ => Zones::None,
+        }))
     }
 
     fn ignored(&self) -> Vec<String> {

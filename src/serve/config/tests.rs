@@ -37,7 +37,8 @@ fn a_usual_configuration_is_read() {
     assert_eq!(config.max_inflight, 64);
     assert_eq!(config.pre_request_volume_options, "a b,c d");
     assert_eq!(config.heketi_db, Some("heketi.db".into()));
-    assert_eq!(config.ignored, ["glusterfs.loglevel", "glusterfs.auto_create_block_hosting_volume"]);
+    assert_eq!(config.log_level, Some(LogLevel::Warning));
+    assert_eq!(config.ignored, ["glusterfs.auto_create_block_hosting_volume"]);
 }
 
 #[test]
@@ -117,11 +118,7 @@ fn wrong_types_and_wishes_are_refused_by_their_key() {
             "glusterfs.brick_max_size_gb: a whole number",
         ),
         (r#""glusterfs": {"executor": "mock", "brick_min_size_gb": 5000}"#, "is larger than the largest"),
-        (
-            r#""glusterfs": {"executor": "mock", "zone_checking": "strict"}"#,
-            "zone_checking: \"strict\" is not offered yet",
-        ),
-        (r#""glusterfs": {"executor": "mock", "db_read_only": true}"#, "db_read_only is not offered yet"),
+        (r#""glusterfs": {"executor": "mock", "db_read_only": true}"#, "db_read_only is not offered"),
         (r#""glusterfs": {"executor": "ssh", "sshexec": {}}"#, "glusterfs.sshexec.keyfile"),
         (r#""glusterfs": {"executor": "ssh", "sshexec": []}"#, "glusterfs.sshexec: an object"),
         (
@@ -132,8 +129,9 @@ fn wrong_types_and_wishes_are_refused_by_their_key() {
             r#""glusterfs": {"executor": "ssh", "sshexec": {"keyfile": "/k", "fstab": "x; y"}}"#,
             "glusterfs.sshexec.fstab: an absolute path",
         ),
-        (r#""enable_tls": true"#, "enable_tls is not offered yet"),
-        (r#""default_state": "read-only""#, "default_state: \"read-only\""),
+        (r#""enable_tls": true"#, "cert_file is missing"),
+        (r#""enable_tls": true, "cert_file": "/c""#, "key_file is missing"),
+        (r#""default_state": "odd""#, "unable to set admin state: unknown admin state name: odd"),
     ] {
         let nodes = if more.contains("glusterfs") { "" } else { r#", "glusterfs": {"executor": "mock"}"# };
         let error = plain(&format!("{{{KEYS}, {more}{nodes}}}")).unwrap_err();
@@ -160,5 +158,30 @@ fn variables_override_the_file() {
     let config = read(&text, &variables, Flags::default()).unwrap();
     assert_eq!((config.port, config.max_inflight, config.limits.volumes), (Some(8081), 3, -1));
     assert_eq!(config.simulated_device_size, Some(Bytes(20 * GIB)));
-    assert_eq!(config.heketi_options().post_request_volume_options, "x y");
+    assert_eq!(config.post_request_volume_options, "x y");
+}
+
+#[test]
+fn the_server_begins_as_it_is_told() {
+    let text = format!(
+        r#"{{{KEYS}, "default_state": "read-only", "enable_tls": true, "cert_file": "/c", "key_file": "/k",
+        "glusterfs": {{"executor": "mock", "zone_checking": "strict", "loglevel": "warning",
+        "average_file_size_kb": 8, "block_hosting_volume_options": "a b"}}}}"#
+    );
+    let config = plain(&text).map(|_| read(&text, &[], Flags::default()).unwrap()).unwrap();
+    assert_eq!((config.default_mode, config.log_level), (Mode::ReadOnly, Some(LogLevel::Warning)));
+    assert_eq!((config.zones, config.average_file), (Some(Zones::Strict), Bytes::from_kib(8)));
+    assert_eq!(config.tls.tls_cert.as_deref(), Some(Path::new("/c")));
+    assert_eq!(config.block_hosting_volume_options, "a b");
+    let variables = [
+        ("HEKETI_DEFAULT_STATE", "local-client"),
+        ("HEKETI_GLUSTERAPP_LOGLEVEL", "loud"),
+        ("HEKETI_ZONE_CHECKING", "odd"),
+    ];
+    let config = read(&text, &variables, Flags::default()).unwrap();
+    assert_eq!((config.default_mode, config.log_level), (Mode::LocalClient, None));
+    assert_eq!(config.zones, Some(Zones::None));
+    let config = read(&format!("{{{KEYS}, {MOCK}}}"), &[], Flags::default()).unwrap();
+    assert_eq!((config.default_mode, config.zones, config.tls.tls_cert), (Mode::Normal, None, None));
+    assert_eq!(config.block_hosting_volume_options, "group gluster-block");
 }
