@@ -45,8 +45,8 @@ test-long: ## Run the tests that gain by repetition, with more rounds or for lon
 
 test-real: ## Run the tests on real LVM, XFS and GlusterFS (root; a lab of virtual nodes); sets itself up
 	@tests/setup real
-	$(CARGO) test --locked --test real
-	$(CARGO) test --locked --test cluster
+	$(CARGO) build --locked --bins --test real --test cluster
+	tests/together '$(CARGO) test --locked --test cluster' '$(CARGO) test --locked --test real'
 
 check: ## Format, lints, documentation, dependencies, generated files
 	@tests/setup

@@ -6,7 +6,8 @@ use bricklayer::cli::{self, ClientCommand, Noun};
 use bricklayer::csi::node::repair::rebind;
 use bricklayer::resources;
 use bricklayer::serve::{audit, heketi, node, operator, simulate, standalone, telemetry};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 /// GlusterFS volumes for Kubernetes, and a drop-in Heketi server
 #[derive(Parser)]
@@ -31,11 +32,24 @@ enum Command {
     Rebind(rebind::RebindArgs),
     /// Print the custom resource definitions as YAML
     Crds,
+    /// Print what makes a shell complete our commands
+    #[command(after_help = COMPLETION)]
+    Completion {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
     /// Check that objects and nodes agree
     Audit(audit::AuditArgs),
     #[command(flatten)]
     Client(ClientCommand),
 }
+
+const COMPLETION: &str = "\
+Examples:
+  source <(bricklayer completion bash)
+  bricklayer completion zsh >~/.zfunc/_bricklayer
+  bricklayer completion fish >~/.config/fish/completions/bricklayer.fish";
 
 /// `bricklayer node` is the node plugin; `bricklayer node list` and `info` ask a server.
 #[derive(Args)]
@@ -86,6 +100,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             }
             return Ok(ExitCode::SUCCESS);
         }
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "bricklayer", &mut std::io::stdout());
+            return Ok(ExitCode::SUCCESS);
+        }
         _ => {}
     }
     let log = telemetry::start();
@@ -102,7 +120,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 let agree = audit::run(args).await?;
                 return Ok(if agree { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
-            Command::Client(_) | Command::Rebind(_) | Command::Crds => {}
+            Command::Client(_) | Command::Rebind(_) | Command::Crds | Command::Completion { .. } => {}
         }
         Ok(ExitCode::SUCCESS)
     });

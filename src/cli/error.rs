@@ -28,6 +28,9 @@ pub(super) enum CliError {
     /// The command was called wrongly.
     #[error("{0}")]
     Usage(String),
+    /// Nothing went wrong: this is to be printed instead of an answer.
+    #[error("{0}")]
+    Instead(String),
     /// The answer could not be written.
     #[error("cannot write the answer: {0}")]
     Output(#[from] io::Error),
@@ -62,7 +65,7 @@ impl CliError {
             Self::Partly { .. } => {
                 Some("mend the cause and load the file again: what exists is left as it is")
             }
-            Self::Usage(_) | Self::Output(_) => None,
+            Self::Usage(_) | Self::Output(_) | Self::Instead(_) => None,
         }
     }
 }

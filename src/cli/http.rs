@@ -9,7 +9,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use ureq::http::{Method, Request, Response, header};
 
-use super::{CliError, ClientArgs, Secret};
+use super::{CliError, ClientArgs, Secret, curl};
 
 /// The address when none is given.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
@@ -36,6 +36,10 @@ pub(super) struct Server {
     /// How long to wait for an operation.
     patience: Duration,
     progress: bool,
+    /// Requests are printed and not sent.
+    curl: bool,
+    /// What is begun is not waited for.
+    no_wait: bool,
 }
 
 /// What came back.
@@ -83,7 +87,15 @@ impl Server {
             agent: config.build().new_agent(),
             patience: args.timeout,
             progress,
+            curl: args.curl,
+            no_wait: args.no_wait,
         })
+    }
+
+    /// The same server, whose operations are waited for in any case.
+    pub fn waiting(mut self) -> Self {
+        self.no_wait = false;
+        self
     }
 
     /// Reads one thing.
@@ -100,6 +112,15 @@ impl Server {
         let answer = self.patiently(&Method::POST, path, Some(body))?;
         match answer.status {
             200 | 201 => parse(what, &answer.body),
+            _ => Err(refused(what, answer)),
+        }
+    }
+
+    /// Asks for a change that is made at once, and about which there is nothing to say.
+    pub fn change(&self, what: &str, path: &str, body: &Value) -> Result<(), CliError> {
+        let answer = self.patiently(&Method::POST, path, Some(body))?;
+        match answer.status {
+            200 | 204 => Ok(()),
             _ => Err(refused(what, answer)),
         }
     }
@@ -127,6 +148,9 @@ impl Server {
             (202, Some(location)) => bare_path(what, location)?.to_owned(),
             _ => return Err(refused(what, started)),
         };
+        if self.no_wait {
+            return Err(CliError::Instead(format!("{}{queue}", self.base)));
+        }
         let ended = self.wait(what, &queue)?;
         match (ended.status, &ended.location) {
             (303, Some(location)) => self.get(what, bare_path(what, location)?).map(Some),
@@ -173,8 +197,12 @@ impl Server {
 
     fn request(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Answer, CliError> {
         let uri = format!("{}{path}", self.base);
+        let token = self.token(method, path)?;
+        if self.curl {
+            return Err(CliError::Instead(curl::command(method, &uri, token.as_deref(), body)));
+        }
         let mut request = Request::builder().method(method).uri(uri);
-        if let Some(token) = self.token(method, path)? {
+        if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         let usage = |error: ureq::http::Error| CliError::Usage(format!("--server: {error}"));

@@ -1,40 +1,51 @@
 //! The client commands: `bricklayer volume create ...` and the like. They speak Heketi's REST over
 //! HTTP, to our server or to Heketi itself.
 
+mod cluster;
+mod curl;
+mod device;
 mod error;
 mod http;
+mod node;
+mod out;
 mod probe;
+mod server;
 mod show;
 #[cfg(test)]
 mod tests;
 mod topology;
+#[cfg(test)]
+mod verb_tests;
 mod volume;
 mod wire;
 
 use std::{io::Write, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::{Value, json};
 
 use error::CliError;
 use http::Server;
-use wire::{Cluster, Clusters, Device, Node, read};
+pub use node::NodeCommand;
+use out::Out;
+use wire::{Cluster, Clusters, read};
 
 /// The commands of the client. Mount them beside the server's with `#[command(flatten)]`.
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
     /// Load a whole storage estate from a file, or show it
     Topology(Noun<TopologyCommand>),
-    /// Show clusters
-    Cluster(Noun<ClusterCommand>),
-    /// Show nodes. `node` without a verb is another command, so the binary, which has both, makes this one of
+    /// Create, show, change and delete clusters
+    Cluster(Noun<cluster::ClusterCommand>),
+    /// Add, show, change and remove nodes. `node` without a verb is another command, so the binary, which has both, makes this one of
     /// its words itself; the tests here have no other.
     #[cfg_attr(not(test), command(skip))]
     Node(Noun<NodeCommand>),
-    /// Show devices
-    Device(Noun<DeviceCommand>),
+    /// Add, show, change and remove devices
+    Device(Noun<device::DeviceCommand>),
     /// Create, show, expand and delete volumes
     Volume(Noun<VolumeCommand>),
+    /// Show and change the server itself: what is under way, its mode, its log, what it knows
+    Server(Noun<server::ServerCommand>),
     /// Ask until a server answers well
     Probe(probe::Probe),
 }
@@ -66,9 +77,24 @@ pub struct ClientArgs {
     /// The secret of the user, the server's jwt key; without one no token is sent
     #[arg(long, global = true, env = "HEKETI_CLI_KEY", hide_env_values = true, value_name = "SECRET")]
     pub secret: Option<Secret>,
-    /// How to print: a table, or the server's JSON
+    /// How to print: a table, or the server's JSON, also as YAML
     #[arg(long, short, global = true, value_enum, default_value_t)]
     pub output: Format,
+    /// Show it again and again until interrupted
+    #[arg(long, global = true, conflicts_with_all = ["curl", "no_wait"])]
+    pub watch: bool,
+    /// How long --watch pauses
+    #[arg(long, global = true, default_value = "2s", value_parser = duration, value_name = "TIME", requires = "watch")]
+    pub every: Duration,
+    /// Do not send the request: print it as a curl command. Its token is good for five minutes
+    #[arg(long, global = true)]
+    pub curl: bool,
+    /// Do not wait for the end of what was begun: print where the server tells how far it is
+    #[arg(long, global = true)]
+    pub no_wait: bool,
+    /// No colours on terminals either (https://no-color.org).
+    #[arg(long, hide = true, global = true, env = "NO_COLOR", value_name = "ANY")]
+    pub no_color: Option<String>,
     /// How long to wait for an operation to end, such as 90s or 15m
     #[arg(long, global = true, default_value = "15m", value_parser = duration, value_name = "TIME")]
     pub timeout: Duration,
@@ -98,6 +124,8 @@ pub enum Format {
     Table,
     /// The server's JSON
     Json,
+    /// The server's JSON, as YAML
+    Yaml,
 }
 
 /// What can be done with the whole estate.
@@ -127,43 +155,6 @@ A file for one node with one disk (manage: the name we connect to; storage: its 
     \"devices\": [\"/dev/sdb\"]
   }]}]}";
 
-/// What can be done with clusters.
-#[derive(Debug, Subcommand)]
-pub enum ClusterCommand {
-    /// List the clusters
-    List,
-    /// Show a cluster
-    Info {
-        /// The id of the cluster; `bricklayer cluster list` shows it
-        #[arg(value_parser = id)]
-        id: String,
-    },
-}
-
-/// What can be done with nodes.
-#[derive(Debug, Subcommand)]
-pub enum NodeCommand {
-    /// List the nodes of all clusters
-    List,
-    /// Show a node and its devices
-    Info {
-        /// The id of the node; `bricklayer node list` shows it
-        #[arg(value_parser = id)]
-        id: String,
-    },
-}
-
-/// What can be done with devices.
-#[derive(Debug, Subcommand)]
-pub enum DeviceCommand {
-    /// Show a device and its bricks
-    Info {
-        /// The id of the device; `bricklayer node info` and `topology info` show it
-        #[arg(value_parser = id)]
-        id: String,
-    },
-}
-
 /// What can be done with volumes.
 #[derive(Debug, Subcommand)]
 pub enum VolumeCommand {
@@ -185,6 +176,18 @@ pub enum VolumeCommand {
     Expand(volume::Expand),
     /// Delete a volume and all its data
     Delete {
+        /// The id or the name of the volume
+        #[arg(value_name = "ID|NAME", value_parser = id_or_name)]
+        volume: String,
+    },
+    /// Let a volume that hosts block volumes take no more of them
+    Lock {
+        /// The id or the name of the volume
+        #[arg(value_name = "ID|NAME", value_parser = id_or_name)]
+        volume: String,
+    },
+    /// Let a locked volume take block volumes again
+    Unlock {
         /// The id or the name of the volume
         #[arg(value_name = "ID|NAME", value_parser = id_or_name)]
         volume: String,
@@ -214,13 +217,27 @@ that is there moves to the new bricks afterwards.";
 /// Runs a command, prints its answer, and says how it ended: 0 done, 1 refused or failed, 2 wrong
 /// usage, 3 the server cannot be reached.
 pub fn run(command: &ClientCommand) -> ExitCode {
-    let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr());
-    ExitCode::from(run_to(command, &mut out, &mut err, true))
+    let (mut stdout, mut err) = (std::io::stdout().lock(), std::io::stderr());
+    let colours =
+        command.client().is_none_or(|client| client.no_color.as_deref().unwrap_or_default().is_empty());
+    ExitCode::from(run_to(command, &mut Out::terminal(&mut stdout, colours), &mut err, true))
 }
 
-fn run_to(command: &ClientCommand, out: &mut dyn Write, err: &mut dyn Write, progress: bool) -> u8 {
-    let result = execute(command, out, err, progress).and_then(|()| Ok(out.flush()?));
-    let Err(error) = result else { return 0 };
+fn run_to(command: &ClientCommand, out: &mut Out<'_>, err: &mut dyn Write, progress: bool) -> u8 {
+    let watched = command.client().is_some_and(|client| client.watch);
+    let result = if watched {
+        watch(command, out, err)
+    } else {
+        execute(command, out, err, progress).and_then(|()| Ok(out.flush()?))
+    };
+    let error = match result {
+        Ok(()) => return 0,
+        Err(CliError::Instead(text)) => match writeln!(out, "{text}") {
+            Ok(()) => return 0,
+            Err(error) => CliError::Output(error),
+        },
+        Err(error) => error,
+    };
     if error.is_closed_output() {
         return 0;
     }
@@ -232,9 +249,63 @@ fn run_to(command: &ClientCommand, out: &mut dyn Write, err: &mut dyn Write, pro
     error.exit_code()
 }
 
+/// Shows the same thing again and again. What cannot be shown once is shown again later: a server may be starting.
+fn watch(command: &ClientCommand, out: &mut Out<'_>, err: &mut dyn Write) -> Result<(), CliError> {
+    if !command.only_shows() {
+        return Err(CliError::Usage("--watch is for commands that only show something".into()));
+    }
+    let pause = command.client().map_or(Duration::from_secs(2), |client| client.every);
+    loop {
+        let mut shown = vec![];
+        let done = execute(command, &mut out.beside(&mut shown), err, false);
+        match done {
+            Ok(()) => {}
+            Err(error @ (CliError::Unreachable { .. } | CliError::Slow { .. })) => {
+                writeln!(shown, "error: {error}").map_err(CliError::Output)?;
+            }
+            Err(error) => return Err(error),
+        }
+        out.frame(&shown)?;
+        std::thread::sleep(pause);
+    }
+}
+
+impl ClientCommand {
+    /// Where the server is, for those that speak to one.
+    fn client(&self) -> Option<&ClientArgs> {
+        match self {
+            Self::Topology(noun) => Some(&noun.client),
+            Self::Cluster(noun) => Some(&noun.client),
+            Self::Node(noun) => Some(&noun.client),
+            Self::Device(noun) => Some(&noun.client),
+            Self::Volume(noun) => Some(&noun.client),
+            Self::Server(noun) => Some(&noun.client),
+            Self::Probe(_) => None,
+        }
+    }
+
+    /// Whether it changes nothing.
+    fn only_shows(&self) -> bool {
+        match self {
+            Self::Topology(noun) => matches!(noun.command, TopologyCommand::Info),
+            Self::Cluster(noun) => noun.command.only_shows(),
+            Self::Node(noun) => noun.command.only_shows(),
+            Self::Device(noun) => noun.command.only_shows(),
+            Self::Volume(noun) => {
+                matches!(
+                    noun.command,
+                    VolumeCommand::List | VolumeCommand::Info { .. } | VolumeCommand::Plan(_)
+                )
+            }
+            Self::Server(noun) => noun.command.only_shows(),
+            Self::Probe(_) => false,
+        }
+    }
+}
+
 fn execute(
     command: &ClientCommand,
-    out: &mut dyn Write,
+    out: &mut Out<'_>,
     err: &mut dyn Write,
     progress: bool,
 ) -> Result<(), CliError> {
@@ -243,28 +314,22 @@ fn execute(
         ClientCommand::Topology(noun) => {
             let (server, format) = connect(&noun.client)?;
             match &noun.command {
-                TopologyCommand::Load { json } => topology::load(&server, json, format, out, err),
+                // One thing needs the other: each is waited for.
+                TopologyCommand::Load { json } => topology::load(&server.waiting(), json, format, out, err),
                 TopologyCommand::Info => topology::info(&server, format, out),
             }
         }
         ClientCommand::Cluster(noun) => {
             let (server, format) = connect(&noun.client)?;
-            match &noun.command {
-                ClusterCommand::List => cluster_list(&server, format, out),
-                ClusterCommand::Info { id } => cluster_info(&server, id, format, out),
-            }
+            cluster::run(&noun.command, &server, format, out)
         }
         ClientCommand::Node(noun) => {
             let (server, format) = connect(&noun.client)?;
-            match &noun.command {
-                NodeCommand::List => node_list(&server, format, out),
-                NodeCommand::Info { id } => node_info(&server, id, format, out),
-            }
+            node::run(&noun.command, &server, format, out)
         }
         ClientCommand::Device(noun) => {
             let (server, format) = connect(&noun.client)?;
-            let DeviceCommand::Info { id } = &noun.command;
-            device_info(&server, id, format, out)
+            device::run(&noun.command, &server, format, out)
         }
         ClientCommand::Volume(noun) => {
             let (server, format) = connect(&noun.client)?;
@@ -275,60 +340,15 @@ fn execute(
                 VolumeCommand::Info { volume } => volume::info(&server, volume, format, out),
                 VolumeCommand::Expand(ask) => volume::expand(&server, ask, format, out),
                 VolumeCommand::Delete { volume } => volume::delete(&server, volume, format, out),
+                VolumeCommand::Lock { volume } => volume::restrict(&server, volume, true, format, out),
+                VolumeCommand::Unlock { volume } => volume::restrict(&server, volume, false, format, out),
             }
         }
-        ClientCommand::Probe(probe) => probe::run(probe, out),
-    }
-}
-
-fn cluster_list(server: &Server, format: Format, out: &mut dyn Write) -> Result<(), CliError> {
-    let answer = server.get("the list of clusters", "/clusters")?;
-    if format == Format::Json {
-        return show::json(&answer, out);
-    }
-    let list: Clusters = read("the list of clusters", &answer)?;
-    let clusters = list.clusters.iter().map(|id| cluster(server, id));
-    show::clusters(&clusters.collect::<Result<Vec<_>, _>>()?, out)
-}
-
-fn cluster_info(server: &Server, id: &str, format: Format, out: &mut dyn Write) -> Result<(), CliError> {
-    let what = format!("cluster {id}");
-    let answer = server.get(&what, &format!("/clusters/{id}"))?;
-    match format {
-        Format::Json => show::json(&answer, out),
-        Format::Table => show::cluster(&read(&what, &answer)?, out),
-    }
-}
-
-fn node_list(server: &Server, format: Format, out: &mut dyn Write) -> Result<(), CliError> {
-    let mut nodes: Vec<Value> = vec![];
-    for id in clusters(server)? {
-        for node in cluster(server, &id)?.nodes {
-            nodes.push(server.get(&format!("node {node}"), &format!("/nodes/{node}"))?);
+        ClientCommand::Server(noun) => {
+            let (server, format) = connect(&noun.client)?;
+            server::run(&noun.command, &server, format, out)
         }
-    }
-    if format == Format::Json {
-        return show::json(&json!({ "nodes": nodes }), out);
-    }
-    let nodes = nodes.iter().map(|node| read("a node", node));
-    show::nodes(&nodes.collect::<Result<Vec<Node>, _>>()?, out)
-}
-
-fn node_info(server: &Server, id: &str, format: Format, out: &mut dyn Write) -> Result<(), CliError> {
-    let what = format!("node {id}");
-    let answer = server.get(&what, &format!("/nodes/{id}"))?;
-    match format {
-        Format::Json => show::json(&answer, out),
-        Format::Table => show::node(&read(&what, &answer)?, out),
-    }
-}
-
-fn device_info(server: &Server, id: &str, format: Format, out: &mut dyn Write) -> Result<(), CliError> {
-    let what = format!("device {id}");
-    let answer = server.get(&what, &format!("/devices/{id}"))?;
-    match format {
-        Format::Json => show::json(&answer, out),
-        Format::Table => show::device(&read::<Device>(&what, &answer)?, out),
+        ClientCommand::Probe(probe) => probe::run(probe, out),
     }
 }
 
@@ -357,6 +377,25 @@ fn id_or_name(text: &str) -> Result<String, String> {
         return Ok(text.into());
     }
     Err("a volume's name has only letters, digits, _ and -".into())
+}
+
+/// A tag: `key=value`.
+fn tag(text: &str) -> Result<(String, String), String> {
+    let bad = || format!("{text:?} is no tag: write key=value, with letters, digits, _ . and - in the key");
+    let (key, value) = text.split_once('=').ok_or_else(bad)?;
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+    if key.is_empty() || !key.bytes().all(allowed) {
+        return Err(bad());
+    }
+    Ok((key.into(), value.into()))
+}
+
+/// A change of tags: `key=value` sets one, `key-` takes it away.
+fn tag_change(text: &str) -> Result<(String, Option<String>), String> {
+    match text.strip_suffix('-').filter(|_| !text.contains('=')) {
+        Some(key) => tag(&format!("{key}=")).map(|(key, _)| (key, None)),
+        None => tag(text).map(|(key, value)| (key, Some(value))),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

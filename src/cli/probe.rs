@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::out::Out;
 use super::{CliError, duration};
 
 /// How long one request may take.
@@ -26,7 +27,7 @@ pub struct Probe {
 }
 
 /// Asks until the answer is a good one (200 to 299), and prints it. The error is that of the last try.
-pub(super) fn run(probe: &Probe, out: &mut dyn Write) -> Result<(), CliError> {
+pub(super) fn run(probe: &Probe, out: &mut Out<'_>) -> Result<(), CliError> {
     if !probe.url.starts_with("http://") {
         return Err(CliError::Usage(format!(
             "{:?} is not supported: write http://HOST:PORT/PATH",

@@ -2,20 +2,76 @@
 
 use std::{collections::BTreeMap, io::Write};
 
-use comfy_table::{ContentArrangement, Table, presets::NOTHING};
-use serde_json::Value;
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets::NOTHING};
+use serde_json::{Value, json};
 
-use super::CliError;
-use super::wire::{Brick, Cluster, Device, Durability, Node, Plan, PlannedBrick, Volume};
+use super::out::Out;
+use super::wire::{Brick, Change, Cluster, Device, Durability, Node, Operation, Plan, PlannedBrick, Volume};
+use super::{CliError, Format};
 use crate::units::Bytes;
 
-/// JSON for people and programs.
-pub(super) fn json(value: &Value, out: &mut dyn Write) -> Result<(), CliError> {
+/// The server's answer as it is, for people and programs.
+pub(super) fn value(value: &Value, format: Format, out: &mut Out<'_>) -> Result<(), CliError> {
+    if format == Format::Yaml {
+        let text = serde_yaml::to_string(value)
+            .map_err(|error| CliError::Strange { what: "the answer".into(), cause: error.to_string() })?;
+        return Ok(write!(out, "{text}")?);
+    }
     Ok(writeln!(out, "{value:#}")?)
 }
 
+/// One line about what was done.
+pub(super) fn done(text: &str, out: &mut Out<'_>) -> Result<(), CliError> {
+    Ok(writeln!(out, "{text}")?)
+}
+
+/// What was done to the thing with an id: a line, or the id under a key.
+pub(super) fn changed(
+    key: &str,
+    text: &str,
+    id: &str,
+    format: Format,
+    out: &mut Out<'_>,
+) -> Result<(), CliError> {
+    match format {
+        Format::Table => done(text, out),
+        Format::Json | Format::Yaml => value(&json!({ key: id }), format, out),
+    }
+}
+
+/// The tags of a node or device.
+pub(super) fn tags_of(tags: &BTreeMap<String, String>, out: &mut Out<'_>) -> Result<(), CliError> {
+    let rows = tags.iter().map(|(key, value)| vec![key.clone(), value.clone()]).collect();
+    table(&["TAG", "VALUE"], rows, "no tags", out)
+}
+
+/// What is under way.
+pub(super) fn operations(operations: &[Operation], out: &mut Out<'_>) -> Result<(), CliError> {
+    let rows =
+        operations.iter().map(|one| vec![one.id.clone(), one.type_name.clone(), status(one)]).collect();
+    table(&["ID", "TYPE", "STATUS"], rows, "nothing is under way", out)
+}
+
+/// One operation, and what it does to which brick or volume.
+pub(super) fn operation(operation: &Operation, out: &mut Out<'_>) -> Result<(), CliError> {
+    let rows =
+        [("Id", operation.id.clone()), ("Type", operation.type_name.clone()), ("Status", status(operation))];
+    fields(&rows, out)?;
+    writeln!(out)?;
+    let row = |change: &Change| vec![change.description.clone(), change.id.clone()];
+    table(&["CHANGE", "ID"], operation.changes.iter().map(row).collect(), "no changes", out)
+}
+
+fn status(operation: &Operation) -> String {
+    let words = [operation.status.as_str(), operation.sub_status.as_str()];
+    match words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ") {
+        none if none.is_empty() => "new".into(),
+        some => some,
+    }
+}
+
 /// A list of clusters.
-pub(super) fn clusters(clusters: &[Cluster], out: &mut dyn Write) -> Result<(), CliError> {
+pub(super) fn clusters(clusters: &[Cluster], out: &mut Out<'_>) -> Result<(), CliError> {
     let row = |cluster: &Cluster| {
         let (nodes, volumes) = (cluster.nodes.len(), cluster.volumes.len());
         vec![cluster.id.clone(), kinds(cluster), nodes.to_string(), volumes.to_string()]
@@ -25,7 +81,7 @@ pub(super) fn clusters(clusters: &[Cluster], out: &mut dyn Write) -> Result<(), 
 }
 
 /// One cluster.
-pub(super) fn cluster(cluster: &Cluster, out: &mut dyn Write) -> Result<(), CliError> {
+pub(super) fn cluster(cluster: &Cluster, out: &mut Out<'_>) -> Result<(), CliError> {
     fields(
         &[
             ("Id", cluster.id.clone()),
@@ -38,7 +94,7 @@ pub(super) fn cluster(cluster: &Cluster, out: &mut dyn Write) -> Result<(), CliE
 }
 
 /// A list of nodes.
-pub(super) fn nodes(nodes: &[Node], out: &mut dyn Write) -> Result<(), CliError> {
+pub(super) fn nodes(nodes: &[Node], out: &mut Out<'_>) -> Result<(), CliError> {
     let row = |node: &Node| {
         let sum = |part: fn(&Device) -> u64| gib(node.devices.iter().map(part).sum());
         vec![
@@ -59,7 +115,7 @@ pub(super) fn nodes(nodes: &[Node], out: &mut dyn Write) -> Result<(), CliError>
 }
 
 /// One node and its devices.
-pub(super) fn node(node: &Node, out: &mut dyn Write) -> Result<(), CliError> {
+pub(super) fn node(node: &Node, out: &mut Out<'_>) -> Result<(), CliError> {
     let mut rows = vec![
         ("Id", node.id.clone()),
         ("Cluster", node.cluster.clone()),
@@ -77,7 +133,7 @@ pub(super) fn node(node: &Node, out: &mut dyn Write) -> Result<(), CliError> {
 }
 
 /// A list of devices.
-pub(super) fn devices(devices: &[Device], out: &mut dyn Write) -> Result<(), CliError> {
+pub(super) fn devices(devices: &[Device], out: &mut Out<'_>) -> Result<(), CliError> {
     let row = |device: &Device| {
         vec![
             device.id.clone(),
@@ -96,7 +152,7 @@ pub(super) fn devices(devices: &[Device], out: &mut dyn Write) -> Result<(), Cli
 }
 
 /// One device and its bricks.
-pub(super) fn device(device: &Device, out: &mut dyn Write) -> Result<(), CliError> {
+pub(super) fn device(device: &Device, out: &mut Out<'_>) -> Result<(), CliError> {
     let mut rows = vec![
         ("Id", device.id.clone()),
         ("Name", device.name.clone()),
@@ -122,7 +178,7 @@ pub(super) fn device(device: &Device, out: &mut dyn Write) -> Result<(), CliErro
 }
 
 /// A list of volumes.
-pub(super) fn volumes(volumes: &[Volume], out: &mut dyn Write) -> Result<(), CliError> {
+pub(super) fn volumes(volumes: &[Volume], out: &mut Out<'_>) -> Result<(), CliError> {
     let row = |volume: &Volume| {
         vec![
             volume.id.clone(),
@@ -139,7 +195,7 @@ pub(super) fn volumes(volumes: &[Volume], out: &mut dyn Write) -> Result<(), Cli
 }
 
 /// One volume, its bricks, and how to mount it.
-pub(super) fn volume(volume: &Volume, out: &mut dyn Write) -> Result<(), CliError> {
+pub(super) fn volume(volume: &Volume, out: &mut Out<'_>) -> Result<(), CliError> {
     let mut rows = vec![
         ("Name", volume.name.clone()),
         ("Id", volume.id.clone()),
@@ -171,7 +227,7 @@ pub(super) fn volume(volume: &Volume, out: &mut dyn Write) -> Result<(), CliErro
 }
 
 /// Where the bricks of a volume would go, and why there.
-pub(super) fn plan(plan: &Plan, out: &mut dyn Write) -> Result<(), CliError> {
+pub(super) fn plan(plan: &Plan, out: &mut Out<'_>) -> Result<(), CliError> {
     let cluster = plan.cluster.clone().unwrap_or_default();
     fields(&[("Cluster", cluster), ("Why", lines(&plan.reasons))], out)?;
     writeln!(out)?;
@@ -192,33 +248,57 @@ fn sorted<T, N: Ord + ?Sized>(things: &[T], name: fn(&T) -> &N) -> Vec<&T> {
 }
 
 /// Things by name, one a line; the values are aligned.
-fn fields(rows: &[(&str, String)], out: &mut dyn Write) -> Result<(), CliError> {
-    let mut table = plain();
+fn fields(rows: &[(&str, String)], out: &mut Out<'_>) -> Result<(), CliError> {
+    let mut table = plain(out);
     for (name, value) in rows {
-        table.add_row([&format!("{name}:"), value]);
+        table.add_row([Cell::new(format!("{name}:")), cell(value)]);
     }
     print(table, out)
 }
 
 /// Rows under a head line, or the word for none.
-fn table(head: &[&str], rows: Vec<Vec<String>>, none: &str, out: &mut dyn Write) -> Result<(), CliError> {
+fn table(head: &[&str], rows: Vec<Vec<String>>, none: &str, out: &mut Out<'_>) -> Result<(), CliError> {
     if rows.is_empty() {
         return Ok(writeln!(out, "{none}")?);
     }
-    let mut table = plain();
-    table.set_header(head);
-    table.add_rows(rows);
+    let mut table = plain(out);
+    table.set_header(head.iter().map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
+    table.add_rows(rows.iter().map(|row| row.iter().map(|text| cell(text))));
     print(table, out)
 }
 
-fn plain() -> Table {
+/// States have the colours of traffic lights.
+fn cell(text: &str) -> Cell {
+    let cell = Cell::new(text);
+    match text {
+        "online" => cell.fg(Color::Green),
+        "offline" => cell.fg(Color::Yellow),
+        "failed" => cell.fg(Color::Red),
+        _ => cell,
+    }
+}
+
+/// A table that fits the terminal; elsewhere each row is one line, however long, and there are no colours.
+fn plain(out: &Out<'_>) -> Table {
     let mut table = Table::new();
     table.load_preset(NOTHING);
-    table.set_content_arrangement(ContentArrangement::Disabled);
+    match out.screen() {
+        Some(screen) => {
+            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(screen.width);
+            if screen.colours {
+                table.enforce_styling();
+            } else {
+                table.force_no_tty();
+            }
+        }
+        None => {
+            table.set_content_arrangement(ContentArrangement::Disabled).force_no_tty();
+        }
+    }
     table
 }
 
-fn print(mut table: Table, out: &mut dyn Write) -> Result<(), CliError> {
+fn print(mut table: Table, out: &mut Out<'_>) -> Result<(), CliError> {
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }

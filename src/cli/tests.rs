@@ -10,18 +10,20 @@ use clap::Parser;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
+use serde_json::{Value, json};
+
 use super::*;
 
 #[derive(Parser)]
-struct Cli {
+pub(super) struct Cli {
     #[command(subcommand)]
-    command: ClientCommand,
+    pub command: ClientCommand,
 }
 
-const CLUSTER: &str = "c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0";
-const NODE: &str = "a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0";
-const DEVICE: &str = "d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0";
-const VOLUME: &str = "b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0";
+pub(super) const CLUSTER: &str = "c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0";
+pub(super) const NODE: &str = "a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0";
+pub(super) const DEVICE: &str = "d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0";
+pub(super) const VOLUME: &str = "b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0";
 
 /// A request as it came in: `METHOD /path`, the token, the body.
 #[derive(Clone, Debug)]
@@ -32,16 +34,16 @@ struct Asked {
 }
 
 /// Status, headers, body.
-type Canned = (u16, &'static str, String);
+pub(super) type Canned = (u16, &'static str, String);
 
-struct Fake {
-    url: String,
+pub(super) struct Fake {
+    pub url: String,
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl Fake {
     /// Answers of one line are given one after the other; the last one again and again.
-    fn new(answers: Vec<(&str, Canned)>) -> Self {
+    pub fn new(answers: Vec<(&str, Canned)>) -> Self {
         let mut routes: HashMap<String, VecDeque<Canned>> = HashMap::new();
         for (line, canned) in answers {
             routes.entry(line.into()).or_default().push_back(canned);
@@ -59,24 +61,24 @@ impl Fake {
     }
 
     /// Runs a command: its exit code, its output, its errors.
-    fn run(&self, words: &[&str]) -> (u8, String, String) {
+    pub fn run(&self, words: &[&str]) -> (u8, String, String) {
         run_words(&[words, &["--server", &self.url]].concat())
     }
 
-    fn lines(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<String> {
         self.asked.lock().iter().map(|asked| asked.line.clone()).collect()
     }
 
-    fn body(&self, line: &str) -> Value {
+    pub fn body(&self, line: &str) -> Value {
         let asked = self.asked.lock();
         asked.iter().find(|asked| asked.line == line).unwrap().body.clone()
     }
 }
 
-fn run_words(words: &[&str]) -> (u8, String, String) {
+pub(super) fn run_words(words: &[&str]) -> (u8, String, String) {
     let cli = Cli::try_parse_from([&["bricklayer"], words].concat()).unwrap();
     let (mut out, mut err) = (vec![], vec![]);
-    let code = run_to(&cli.command, &mut out, &mut err, false);
+    let code = run_to(&cli.command, &mut Out::plain(&mut out), &mut err, false);
     (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
 }
 
@@ -117,15 +119,15 @@ fn serve(stream: TcpStream, routes: &mut HashMap<String, VecDeque<Canned>>, log:
     stream.write_all(answer.as_bytes()).unwrap();
 }
 
-fn ok(body: Value) -> Canned {
+pub(super) fn ok(body: Value) -> Canned {
     (200, "", body.to_string())
 }
 
-fn text(status: u16, body: &str) -> Canned {
+pub(super) fn text(status: u16, body: &str) -> Canned {
     (status, "", format!("{body}\n"))
 }
 
-fn device() -> Value {
+pub(super) fn device() -> Value {
     json!({ "id": DEVICE, "name": "/dev/sdb", "state": "online", "tags": { "tier": "ssd" },
         "storage": { "total": 104857600, "free": 94371840, "used": 10485760 },
         "pv_uuid": "xyz", "bricks": [brick()] })
@@ -136,17 +138,17 @@ fn brick() -> Value {
         "size": 10485760 })
 }
 
-fn node() -> Value {
+pub(super) fn node() -> Value {
     json!({ "id": NODE, "cluster": CLUSTER, "zone": 1, "state": "online", "devices": [device()],
         "hostnames": { "manage": ["node1"], "storage": ["10.0.0.1"] } })
 }
 
-fn cluster_of(nodes: &[&str], volumes: &[&str]) -> Value {
+pub(super) fn cluster_of(nodes: &[&str], volumes: &[&str]) -> Value {
     json!({ "id": CLUSTER, "nodes": nodes, "volumes": volumes, "block": false, "file": true,
         "blockvolumes": [] })
 }
 
-fn volume(name: &str) -> Value {
+pub(super) fn volume(name: &str) -> Value {
     json!({ "id": VOLUME, "name": name, "size": 10, "cluster": CLUSTER,
         "durability": { "type": "replicate", "replicate": { "replica": 3 }, "disperse": {} },
         "glustervolumeoptions": ["", "performance.cache-size 64MB", ""],
@@ -155,7 +157,7 @@ fn volume(name: &str) -> Value {
             "options": { "backup-volfile-servers": "10.0.0.2" } } } })
 }
 
-fn an_estate() -> Vec<(&'static str, Canned)> {
+pub(super) fn an_estate() -> Vec<(&'static str, Canned)> {
     vec![
         ("GET /clusters", ok(json!({ "clusters": [CLUSTER] }))),
         ("GET /clusters/c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0", ok(cluster_of(&[NODE], &[VOLUME]))),
@@ -166,7 +168,7 @@ fn an_estate() -> Vec<(&'static str, Canned)> {
     ]
 }
 
-fn queued(end: Canned) -> Vec<Canned> {
+pub(super) fn queued(end: Canned) -> Vec<Canned> {
     vec![(200, "X-Pending: true\r\n", String::new()), (200, "X-Pending: true\r\n", String::new()), end]
 }
 

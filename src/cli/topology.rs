@@ -6,15 +6,16 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use ureq::http::Method;
 
+use super::out::Out;
 use super::wire::{Cluster, Hostnames, Node, Volume, read};
 use super::{CliError, Format, Server, cluster, clusters, show};
 
 /// Shows every cluster with its nodes, devices and volumes.
-pub(super) fn info(server: &Server, format: Format, out: &mut dyn Write) -> Result<(), CliError> {
+pub(super) fn info(server: &Server, format: Format, out: &mut Out<'_>) -> Result<(), CliError> {
     let ids = clusters(server)?;
-    if format == Format::Json {
+    if format != Format::Table {
         let estate: Result<Vec<Value>, CliError> = ids.iter().map(|id| whole_cluster(server, id)).collect();
-        return show::json(&json!({ "clusters": estate? }), out);
+        return show::value(&json!({ "clusters": estate? }), format, out);
     }
     if ids.is_empty() {
         return Ok(writeln!(
@@ -174,7 +175,7 @@ pub(super) fn load(
     server: &Server,
     path: &Path,
     format: Format,
-    out: &mut dyn Write,
+    out: &mut Out<'_>,
     err: &mut dyn Write,
 ) -> Result<(), CliError> {
     let file = read_file(path)?;
@@ -183,7 +184,7 @@ pub(super) fn load(
     let counts = [("clusters", Count::default()), ("nodes", Count::default()), ("devices", Count::default())];
     let log: &mut dyn Write = match format {
         Format::Table => &mut *out,
-        Format::Json => &mut sink,
+        Format::Json | Format::Yaml => &mut sink,
     };
     let mut load = Load { server, there, counts, log, err };
     for cluster in &file.clusters {
@@ -191,7 +192,7 @@ pub(super) fn load(
     }
     let counts = load.counts;
     match format {
-        Format::Json => show::json(&summary_json(&counts), out)?,
+        Format::Json | Format::Yaml => show::value(&summary_json(&counts), format, out)?,
         Format::Table => writeln!(out, "\n{}", summary(&counts))?,
     }
     match counts.iter().map(|(_, count)| count.failed).sum() {

@@ -1,11 +1,10 @@
 //! Commands about volumes.
 
-use std::io::Write;
-
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use ureq::http::Method;
 
+use super::out::Out;
 use super::wire::{Plan, Volume, Volumes, read};
 use super::{CliError, Format, Server, id, id_or_name, show};
 use crate::units::TagRule;
@@ -121,7 +120,7 @@ pub(super) fn create(
     server: &Server,
     ask: &Create,
     format: Format,
-    out: &mut dyn Write,
+    out: &mut Out<'_>,
 ) -> Result<(), CliError> {
     let what = match &ask.name {
         Some(name) => format!("create volume {name}"),
@@ -134,19 +133,14 @@ pub(super) fn create(
 }
 
 /// Says what would become of a volume, without making it. What would not fit is a failure.
-pub(super) fn plan(
-    server: &Server,
-    ask: &Create,
-    format: Format,
-    out: &mut dyn Write,
-) -> Result<(), CliError> {
+pub(super) fn plan(server: &Server, ask: &Create, format: Format, out: &mut Out<'_>) -> Result<(), CliError> {
     let what = format!("plan a volume of {} GiB", ask.size);
     let answer = server.post(&what, "/volumes/plan", &body(ask)?)?;
     let plan: Plan = read(&what, &answer)?;
     match format {
-        Format::Json => show::json(&answer, out)?,
         Format::Table if plan.fits => show::plan(&plan, out)?,
         Format::Table => {}
+        Format::Json | Format::Yaml => show::value(&answer, format, out)?,
     }
     if plan.fits {
         return Ok(());
@@ -156,21 +150,16 @@ pub(super) fn plan(
 }
 
 /// Lists all volumes.
-pub(super) fn list(server: &Server, format: Format, out: &mut dyn Write) -> Result<(), CliError> {
-    if format == Format::Json {
-        return show::json(&server.get("the list of volumes", "/volumes")?, out);
+pub(super) fn list(server: &Server, format: Format, out: &mut Out<'_>) -> Result<(), CliError> {
+    if format != Format::Table {
+        return show::value(&server.get("the list of volumes", "/volumes")?, format, out);
     }
     let volumes = all(server)?.into_iter().map(|(volume, _)| volume);
     show::volumes(&volumes.collect::<Vec<_>>(), out)
 }
 
 /// Shows a volume.
-pub(super) fn info(
-    server: &Server,
-    volume: &str,
-    format: Format,
-    out: &mut dyn Write,
-) -> Result<(), CliError> {
+pub(super) fn info(server: &Server, volume: &str, format: Format, out: &mut Out<'_>) -> Result<(), CliError> {
     let what = format!("volume {volume}");
     print(&what, &find(server, volume)?, format, out)
 }
@@ -180,7 +169,7 @@ pub(super) fn expand(
     server: &Server,
     ask: &Expand,
     format: Format,
-    out: &mut dyn Write,
+    out: &mut Out<'_>,
 ) -> Result<(), CliError> {
     let found: Volume = read(&format!("volume {}", ask.volume), &find(server, &ask.volume)?)?;
     let what = format!("expand volume {} by {} GiB", found.name, ask.expand_size);
@@ -196,17 +185,31 @@ pub(super) fn delete(
     server: &Server,
     volume: &str,
     format: Format,
-    out: &mut dyn Write,
+    out: &mut Out<'_>,
 ) -> Result<(), CliError> {
     let found = find(server, volume)?;
     let found: Volume = read(&format!("volume {volume}"), &found)?;
     let what = format!("delete volume {}", found.name);
     let path = format!("/volumes/{}", found.id);
     server.operate(&what, &Method::DELETE, &path, None)?;
-    match format {
-        Format::Json => show::json(&json!({ "deleted": found.id }), out),
-        Format::Table => Ok(writeln!(out, "Deleted volume {} ({})", found.name, found.id)?),
-    }
+    show::changed("deleted", &format!("Deleted volume {} ({})", found.name, found.id), &found.id, format, out)
+}
+
+/// Lets a volume that hosts block volumes take more of them, or no more.
+pub(super) fn restrict(
+    server: &Server,
+    volume: &str,
+    locked: bool,
+    format: Format,
+    out: &mut Out<'_>,
+) -> Result<(), CliError> {
+    let found: Volume = read(&format!("volume {volume}"), &find(server, volume)?)?;
+    let what = format!("{} volume {}", if locked { "lock" } else { "unlock" }, found.name);
+    let body = json!({ "restriction": if locked { "locked" } else { "" } });
+    let path = format!("/volumes/{}/block-restriction", found.id);
+    server.operate(&what, &Method::POST, &path, Some(&body))?;
+    let done = if locked { "takes no more block volumes" } else { "takes block volumes" };
+    show::changed("id", &format!("Volume {} {done}", found.name), &found.id, format, out)
 }
 
 /// The body of a create or plan.
@@ -265,10 +268,10 @@ fn wishes(ask: &Create) -> Vec<String> {
     options
 }
 
-fn print(what: &str, answer: &Value, format: Format, out: &mut dyn Write) -> Result<(), CliError> {
+fn print(what: &str, answer: &Value, format: Format, out: &mut Out<'_>) -> Result<(), CliError> {
     match format {
-        Format::Json => show::json(answer, out),
         Format::Table => show::volume(&read(what, answer)?, out),
+        Format::Json | Format::Yaml => show::value(answer, format, out),
     }
 }
 

@@ -102,6 +102,39 @@ pub(super) struct Volume {
 }
 
 #[derive(Debug, Deserialize)]
+pub(super) struct Operations {
+    pub pendingoperations: Vec<Operation>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Operation {
+    pub id: String,
+    pub type_name: String,
+    #[serde(default)]
+    pub status: String,
+    #[serde(default)]
+    pub sub_status: String,
+    #[serde(default)]
+    pub changes: Vec<Change>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Change {
+    pub id: String,
+    pub description: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ServerMode {
+    pub state: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct LogLevels {
+    pub loglevel: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
 pub(super) struct Plan {
     pub fits: bool,
     pub cluster: Option<String>,

@@ -6,6 +6,7 @@ pub mod access;
 pub mod audit;
 pub mod cluster;
 pub mod device;
+mod evacuation;
 pub mod node;
 pub mod placing;
 pub mod transports;

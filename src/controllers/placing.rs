@@ -4,18 +4,20 @@
 //!
 //! Deciding is sequential and pure ([`Index`]); writing the decisions down goes on beside it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kube::core::ClusterResourceScope;
 use kube::{Resource, ResourceExt};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::placement::{Index, Placed, Verdict};
+use crate::placement::{Index, Placed, Replaced, Verdict};
 use crate::resources::{
     ACCEPTED, EXPANDED, FAILED, GlusterDevice, GlusterNode, GlusterVolume, LOCATED, OnRefusal, PLACED,
-    Placement, READY, Refusal, condition, condition_is, id_of, set_condition,
+    Placement, READY, REPLACED, Refusal, Replacement, condition, condition_is, id_of, set_condition,
 };
 use crate::store::{Caches, Changes, Kind, Store, StoreError, Told};
+use crate::units::Id;
 
 /// How many requests may wait: every object at most once, since its reconciler waits for the answer.
 const QUEUE: usize = 4096;
@@ -24,10 +26,13 @@ const WRITES: usize = 64;
 
 enum Request {
     Volume(Arc<GlusterVolume>, Answer),
+    Brick(Arc<GlusterVolume>, Leaving, Answer),
     Node(Arc<GlusterNode>, Answer),
     Device(Arc<GlusterDevice>, Answer),
 }
 
+/// Devices that were given up, each with the ask for that if somebody waits for it.
+type Leaving = BTreeMap<Id, Option<Id>>;
 type Answer = oneshot::Sender<Result<(), StoreError>>;
 
 /// The way to the task. Cheap to clone.
@@ -46,6 +51,12 @@ impl Placing {
     /// Has a volume placed, or refused; the decision is in its status afterwards.
     pub async fn place(&self, volume: Arc<GlusterVolume>) -> Result<(), StoreError> {
         self.ask(|answer| Request::Volume(volume, answer)).await
+    }
+
+    /// Has another place found for a brick of the volume that is on one of these devices, or refused; the decision
+    /// is in its status afterwards.
+    pub async fn replace(&self, volume: Arc<GlusterVolume>, leaving: Leaving) -> Result<(), StoreError> {
+        self.ask(|answer| Request::Brick(volume, leaving, answer)).await
     }
 
     /// Has the names of a node checked.
@@ -126,7 +137,9 @@ impl Work {
     async fn decide(&mut self, request: Request) {
         let now = jiff::Timestamp::now();
         match request {
-            Request::Volume(volume, answer) if self.index.is_ahead_of(&volume) => {
+            Request::Volume(volume, answer) | Request::Brick(volume, _, answer)
+                if self.index.is_ahead_of(&volume) =>
+            {
                 // Nobody waits any more when the reconciler was cancelled.
                 let _ = answer.send(Err(StoreError::Conflict(volume.name_any())));
             }
@@ -135,6 +148,16 @@ impl Work {
                     growth_decided(&volume, self.index.grow(&volume), now)
                 } else {
                     volume_decided(&volume, self.index.place(&volume, now), now)
+                };
+                self.index.assume(&decided);
+                let is_news = decided.status != volume.status;
+                self.write(volume, decided, is_news, answer, true).await;
+            }
+            Request::Brick(volume, leaving, answer) => {
+                let devices = leaving.keys().copied().collect();
+                let decided = match self.index.replace(&volume, &devices) {
+                    Some(replaced) => replacement_decided(&volume, replaced, &leaving, now),
+                    None => volume.as_ref().clone(),
                 };
                 self.index.assume(&decided);
                 let is_news = decided.status != volume.status;
@@ -285,6 +308,39 @@ fn growth_decided(
         }
     };
     set_condition(&mut status.conditions, now, generation, (EXPANDED, "False", reason), text);
+    decided
+}
+
+/// What becomes of a volume with a brick that has to go: a new one has its place, or the old one stays.
+fn replacement_decided(
+    volume: &GlusterVolume,
+    replaced: Replaced,
+    leaving: &Leaving,
+    now: jiff::Timestamp,
+) -> GlusterVolume {
+    let mut decided = volume.clone();
+    decided.metadata.managed_fields = None;
+    let generation = volume.metadata.generation.unwrap_or_default();
+    let status = decided.status.get_or_insert_default();
+    let (device, ask) = (replaced.device, leaving.get(&replaced.device).copied().flatten());
+    let same = status.replacement.take().filter(|last| last.device == device && last.ask == ask);
+    status.replacement = Some(same.unwrap_or(Replacement { device, ask, attempts: 0 }));
+    let (reason, text) = match replaced.placement {
+        Ok(placement) => {
+            let new = placement.exchange().map(|(old, new)| {
+                format!("brick {} leaves device {device}: brick {} is made on {}", old.id, new.id, new.host)
+            });
+            status.attempt += 1;
+            status.placement = Some(placement);
+            ("Moving".to_owned(), new.unwrap_or_default())
+        }
+        Err(refusal) => {
+            // Leaving devices out has not helped: the next try looks at all of them again.
+            status.avoid.clear();
+            (refusal.reason, refusal.message)
+        }
+    };
+    set_condition(&mut status.conditions, now, generation, (REPLACED, "False", &reason), text);
     decided
 }
 

@@ -6,7 +6,10 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use super::{AskError, Decision, Intent, given_up, metadata};
-use crate::resources::{ACCEPTED, GlusterDevice, GlusterDeviceSpec, LOOK, State, condition};
+use crate::resources::{
+    ACCEPTED, EVACUATE, FORGET, GlusterDevice, GlusterDeviceSpec, HEAL_CHECK, LOOK, PlacedBrick, State,
+    condition,
+};
 use crate::units::Id;
 
 /// Asks for a device to be prepared, and waits for the leader to accept it. The object is named by
@@ -31,10 +34,23 @@ pub async fn look(intent: &Intent, name: &str, uid: Option<String>, ask: Id) -> 
     Ok(())
 }
 
-/// Says what is wanted of a device.
-pub async fn set_state(intent: &Intent, name: &str, state: State) -> Result<(), AskError> {
-    intent.store.merge::<GlusterDevice>(name, &json!({"spec": {"state": state}})).await?;
+/// Says what is wanted of a device. With `ask` somebody waits for what comes of giving it up: it is offline again if
+/// that cannot be done. Without `heal_check` bricks are exchanged whatever is still to be healed.
+pub async fn set_state(
+    intent: &Intent,
+    name: &str,
+    state: State,
+    ask: Option<Id>,
+    heal_check: bool,
+) -> Result<(), AskError> {
+    intent.store.merge::<GlusterDevice>(name, &state_patch(state, ask, heal_check)).await?;
     Ok(())
+}
+
+/// What is wanted of a device or node, as a merge patch.
+pub(super) fn state_patch(state: State, ask: Option<Id>, heal_check: bool) -> serde_json::Value {
+    let heal_check = (!heal_check).then_some("disable");
+    json!({"metadata": {"annotations": {EVACUATE: ask, HEAL_CHECK: heal_check}}, "spec": {"state": state}})
 }
 
 /// Changes the tags of a device: `change` gets those it has and gives back those it is to have.
@@ -48,14 +64,23 @@ pub async fn set_tags(
     Ok(intent.change(name, tagged).await?.spec.tags)
 }
 
-/// Removes a device that has no bricks.
-pub async fn delete(intent: &Intent, device: &GlusterDevice) -> Result<(), AskError> {
+/// Removes a device that has no bricks. With `forget` it goes although nobody can clean it, and bricks that have
+/// been replaced count as gone.
+pub async fn delete(intent: &Intent, device: &GlusterDevice, forget: bool) -> Result<(), AskError> {
     let (name, id) = (device.name_any(), crate::resources::id_of(device));
+    let is_there = |brick: &PlacedBrick| {
+        let needed = !brick.retiring || brick.replaced_by.is_some();
+        brick.device == id && (needed || !forget)
+    };
     let holds = |volume: &crate::resources::GlusterVolume| {
         let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
-        placement.is_some_and(|placement| placement.bricks.iter().any(|brick| brick.device == id))
+        placement.is_some_and(|placement| placement.bricks.iter().any(is_there))
             && !given_up(volume.conditions())
     };
+    if forget {
+        let patch = json!({"metadata": {"uid": device.uid(), "annotations": {FORGET: "true"}}});
+        intent.store.merge::<GlusterDevice>(&name, &patch).await?;
+    }
     if intent.volumes.find(holds).is_some() {
         return Err(AskError::InUse(format!("device {name} has bricks: remove their volumes first")));
     }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use kube::ResourceExt;
-use serde_json::json;
 
 use super::{AskError, Decision, Intent, given_up, metadata};
 use crate::resources::{ACCEPTED, GlusterNode, GlusterNodeSpec, State, condition};
@@ -24,9 +23,16 @@ pub async fn create(
     intent.decision(&intent.nodes, made, decided).await
 }
 
-/// Says what is wanted of a node.
-pub async fn set_state(intent: &Intent, name: &str, state: State) -> Result<(), AskError> {
-    intent.store.merge::<GlusterNode>(name, &json!({"spec": {"state": state}})).await?;
+/// Says what is wanted of a node; see [`super::device::set_state`].
+pub async fn set_state(
+    intent: &Intent,
+    name: &str,
+    state: State,
+    ask: Option<Id>,
+    heal_check: bool,
+) -> Result<(), AskError> {
+    let patch = super::device::state_patch(state, ask, heal_check);
+    intent.store.merge::<GlusterNode>(name, &patch).await?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ mod known;
 mod largest;
 mod names;
 mod plan;
+mod replacement;
 mod topology;
 mod wish;
 
@@ -22,6 +23,7 @@ use crate::resources::{
 use crate::units::{Bytes, Id, brick_path};
 pub use known::transport_name;
 pub use plan::{Plan, PlannedBrick};
+pub use replacement::Replaced;
 use wish::request;
 
 /// How old an ask may be that is to be forgotten when nobody waits for it any more.
@@ -280,6 +282,8 @@ impl Index {
             arbiter: request.is_arbiter(brick.position),
             adding: false,
             growing: false,
+            replaces: None,
+            replaced_by: None,
             retiring: false,
         }
     }

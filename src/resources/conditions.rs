@@ -19,6 +19,13 @@ pub const REACHABLE: &str = "Reachable";
 /// A volume has the size that is wanted; absent before its first expansion. False with the reason Refused
 /// (there is no room), Adding (bricks are being added) or Failed (they could not be).
 pub const EXPANDED: &str = "Expanded";
+/// No brick of a volume is on a device that was given up; absent as long as none ever was. False with the reason
+/// Moving (a new brick is being made), Healing (it gets its data), HealSource or Quorum (the brick cannot be spared
+/// now), NoReplacement (there is no other device for it) or Unreplaceable (nobody else has its data).
+pub const REPLACED: &str = "Replaced";
+/// A device or node that was given up has no data that anybody needs any more. False with the reason Moving, or
+/// with that of the volume whose brick cannot go.
+pub const DRAINED: &str = "Drained";
 /// Those who may mount a volume can, and nobody else; absent as long as there was nothing to say about it.
 pub const ACCESS: &str = "Access";
 /// An ask that was to be forgotten when it fails has failed for good; nothing of it is left.

@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, OnRefusal, State};
+use super::{Condition, Evacuation, OnRefusal, State};
 use crate::units::{Bytes, Id};
 
 /// A disk of a node. It becomes an LVM volume group of its own, and bricks are carved out of it.
@@ -95,7 +95,8 @@ pub struct GlusterDeviceStatus {
     pub transport: Option<String>,
     /// The generation of the spec that was looked at.
     pub observed_generation: i64,
-    /// Ready (its volume group exists and is ours).
+    /// Ready (its volume group exists and is ours), Drained (it was given up, and no data on it is needed any more;
+    /// absent as long as it never was).
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// The UUID of the LVM physical volume: the identity of the disk, whatever its path becomes.
@@ -110,6 +111,9 @@ pub struct GlusterDeviceStatus {
     /// The last look that was asked for with the annotation bricklayer.dev/look and was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub looked: Option<Id>,
+    /// The last ask to give it up that somebody waited for, and why it was not done if it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evacuation: Option<Evacuation>,
     /// How many bricks of volumes are on it, those on their way out included. A device with bricks is
     /// not removed.
     #[serde(skip_serializing_if = "Option::is_none")]

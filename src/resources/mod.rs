@@ -8,6 +8,7 @@
 mod cluster;
 mod conditions;
 mod device;
+mod evacuation;
 mod node;
 mod placement;
 mod volume;
@@ -23,10 +24,13 @@ pub use cluster::{
     SshTransport, TransportSpec,
 };
 pub use conditions::{
-    ACCEPTED, ACCESS, Condition, DEGRADED, EXPANDED, FAILED, LOCATED, PLACED, REACHABLE, READY, condition,
-    condition_is, set_condition,
+    ACCEPTED, ACCESS, Condition, DEGRADED, DRAINED, EXPANDED, FAILED, LOCATED, PLACED, REACHABLE, READY,
+    REPLACED, condition, condition_is, set_condition,
 };
 pub use device::{DeviceCapacity, GlusterDevice, GlusterDeviceSpec, GlusterDeviceStatus, LOOK, look_asked};
+pub use evacuation::{
+    EVACUATE, Evacuation, FORGET, HEAL_CHECK, Replacement, evacuation_asked, is_forgotten, skips_heal_check,
+};
 pub use node::{GlusterNode, GlusterNodeSpec, GlusterNodeStatus, Hostnames, KubernetesNode};
 pub use placement::{PlacedBrick, Placement};
 pub use volume::{
@@ -46,8 +50,8 @@ pub const FINALIZER: &str = "bricklayer.dev/on-nodes";
 /// The namespace for what is namespaced when Bricklayer runs on one machine.
 pub const HOME_NAMESPACE: &str = "bricklayer";
 
-/// What an administrator wants of a node or device. New volumes go to what is online; what is
-/// offline or failed keeps the bricks that it has.
+/// What an administrator wants of a node or device. New volumes go to what is online. What is
+/// offline keeps the bricks that it has; those of what has failed are moved elsewhere.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
 )]
@@ -58,7 +62,7 @@ pub enum State {
     Online,
     /// Takes no new bricks; those it has stay in use.
     Offline,
-    /// Given up: takes no new bricks, and may be deleted once it is empty.
+    /// Given up: takes no new bricks, those it has are moved elsewhere, and it may be deleted once it is empty.
     Failed,
 }
 

@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, OnRefusal, State};
+use super::{Condition, Evacuation, OnRefusal, State};
 use crate::units::Id;
 
 /// A server of a cluster: it runs glusterd and has devices for bricks.
@@ -169,7 +169,8 @@ pub struct GlusterNodeStatus {
     /// The generation of the spec that was looked at.
     pub observed_generation: i64,
     /// Accepted (its names are its own), Located (its Kubernetes node is there), Reachable (answers
-    /// commands) and Ready (part of the pool).
+    /// commands) Ready (part of the pool) and, once it was given up, Drained (nobody needs what is on its devices
+    /// any more).
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// The names and addresses that it is known by.
@@ -184,6 +185,9 @@ pub struct GlusterNodeStatus {
     /// What the label topology.kubernetes.io/zone of its Kubernetes node says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone_name: Option<String>,
+    /// The last ask to give it up that somebody waited for, and why it was not done if it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evacuation: Option<Evacuation>,
     /// How many devices it has. A node with devices is not removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub devices: Option<u32>,

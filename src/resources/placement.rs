@@ -54,9 +54,16 @@ pub struct PlacedBrick {
     /// Whether the brick is being made larger: it has not all of these sizes yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub growing: bool,
+    /// The brick that this one is to take the place of. As long as this is set, it may exist or not, and
+    /// GlusterFS may have exchanged them or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<Id>,
     /// Whether the brick is on its way out: it keeps its space until it was seen to be gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retiring: bool,
+    /// The brick that has taken its place. This one is kept until that one has all data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<Id>,
 }
 
 impl Placement {
@@ -67,7 +74,7 @@ impl Placement {
 
     /// The bricks of an expansion that is not done, in GlusterFS order. They come after the active ones.
     pub fn adding(&self) -> impl Iterator<Item = &PlacedBrick> {
-        self.bricks.iter().filter(|brick| !brick.retiring && brick.adding)
+        self.bricks.iter().filter(|brick| !brick.retiring && brick.adding && brick.replaces.is_none())
     }
 
     /// The bricks that are being made larger. They are active, and serve the volume meanwhile.
@@ -78,6 +85,23 @@ impl Placement {
     /// Whether an expansion is on its way to the nodes.
     pub fn expands(&self) -> bool {
         self.adding().chain(self.growing()).next().is_some()
+    }
+
+    /// A brick that is to be exchanged, and the one that is to take its place.
+    pub fn exchange(&self) -> Option<(&PlacedBrick, &PlacedBrick)> {
+        self.bricks.iter().find_map(|new| {
+            let old = self.bricks.iter().find(|old| Some(old.id) == new.replaces)?;
+            (!new.retiring).then_some((old, new))
+        })
+    }
+
+    /// The bricks as GlusterFS has them once the exchange is done.
+    pub fn exchanged(&self) -> impl Iterator<Item = &PlacedBrick> {
+        let pair = self.exchange();
+        self.active().map(move |brick| match pair {
+            Some((old, new)) if old.id == brick.id => new,
+            _ => brick,
+        })
     }
 
     /// The bricks as GlusterFS has them once an expansion is done.
@@ -99,7 +123,7 @@ impl PlacedBrick {
 
     /// Whether it serves the volume: it is neither on its way in nor on its way out.
     pub fn serves(&self) -> bool {
-        !self.retiring && !self.adding
+        !self.retiring && !self.adding && self.replaces.is_none()
     }
 
     /// The space it takes on its device.

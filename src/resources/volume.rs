@@ -4,7 +4,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, Placement};
+use super::{Condition, Placement, Replacement};
 use crate::units::{Bytes, Id};
 
 /// A GlusterFS volume: what is wanted of it, where its bricks were placed, and what was last seen.
@@ -328,8 +328,9 @@ pub struct GlusterVolumeStatus {
     pub observed_generation: i64,
     /// Placed (bricks have their places), Ready (clients can mount it), Degraded (some of its bricks
     /// are away; absent as long as none ever was), Access (those of spec.allow and nobody else can mount
-    /// it; absent as long as there was nothing to say about that), and after the first expansion Expanded
-    /// (it has the size that is wanted).
+    /// it; absent as long as there was nothing to say about that), after the first expansion Expanded
+    /// (it has the size that is wanted), and after a device of it was given up Replaced (no brick of it is on such
+    /// a device).
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// Why it has no place, cluster by cluster; empty once it has one.
@@ -356,6 +357,9 @@ pub struct GlusterVolumeStatus {
     /// How the data moves to the bricks of the last expansion; absent before the first one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rebalance: Option<Rebalance>,
+    /// The brick that leaves a device which was given up, or the last one that did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replacement: Option<Replacement>,
     /// What was last seen on the nodes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed: Option<Observed>,

@@ -13,7 +13,7 @@ use super::{SimulatedArgs, Works, asked_to_end, open_sim};
 use crate::api::heketi::{self, Log};
 use crate::intent::Intent;
 use crate::intent::mode::{self, Mode};
-use crate::resources::definitions;
+use crate::resources::{HOME_NAMESPACE, definitions};
 use crate::store::embedded::{Embedded, Options};
 
 /// How the server runs.
@@ -70,8 +70,8 @@ pub async fn run(args: ServeArgs, log: Log) -> anyhow::Result<()> {
         log.set(level);
     }
     begin_in(&works.intent(), config.default_mode).await?;
-    super::obey_usr2(works.intent(), NAMESPACE.into())?;
-    let router = heketi::router(works.intent(), config.heketi_options(NAMESPACE, log));
+    super::obey_usr2(works.intent(), HOME_NAMESPACE.into())?;
+    let router = heketi::router(works.intent(), config.heketi_options(HOME_NAMESPACE, log));
     let tls = if args.tls.tls_cert.is_some() { &args.tls } else { &config.tls };
     let mut rest = Rest::start(&address, tls, router).await?;
     let mut csi = Csi::start(&args.csi, works.intent()).await?;
@@ -104,14 +104,11 @@ pub async fn run(args: ServeArgs, log: Log) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The namespace of what is no resource of ours.
-const NAMESPACE: &str = env!("CARGO_PKG_NAME");
-
 /// A server that is started begins in the mode that it is told, whatever mode it had: so it is with Heketi, where
 /// starting it again is a way out of read-only.
 async fn begin_in(intent: &Intent, mode: Mode) -> anyhow::Result<()> {
-    if mode::read(intent, NAMESPACE).await?.is_some_and(|had| had != mode) {
-        mode::write(intent, NAMESPACE, mode).await?;
+    if mode::read(intent, HOME_NAMESPACE).await?.is_some_and(|had| had != mode) {
+        mode::write(intent, HOME_NAMESPACE, mode).await?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ mod growth;
 mod lost_nodes;
 mod races;
 mod refusals;
+mod replacement;
 #[path = "../rig/mod.rs"]
 mod rig;
 mod space;

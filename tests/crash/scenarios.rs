@@ -6,7 +6,8 @@ use std::pin::Pin;
 use bricklayer::executor::transport::sim::{Fault, Rule};
 use bricklayer::intent::{self, Decision};
 use bricklayer::resources::{
-    FAILED, GlusterDevice, GlusterNode, GlusterVolume, OnRefusal, READY, RebalancePhase, condition_is,
+    DRAINED, FAILED, GlusterDevice, GlusterNode, GlusterVolume, OnRefusal, READY, RebalancePhase, State,
+    condition_is,
 };
 use bricklayer::units::Bytes;
 use kube::ResourceExt;
@@ -121,6 +122,14 @@ pub fn all() -> Vec<Scenario> {
             check: |rig, acknowledged| Box::pin(deleted_while_it_grew(rig, acknowledged)),
             meets: &["lvremove", "volume stop", "volume delete"],
             sample: Some(60),
+        },
+        Scenario {
+            name: "give up a device with bricks",
+            prepare: |rig| Box::pin(volumes_before(rig)),
+            ask: |rig| Box::pin(evacuate(rig)),
+            check: |rig, acknowledged| Box::pin(evacuated(rig, acknowledged)),
+            meets: &["mkfs.xfs", "volume heal", "volume replace-brick", "lvremove"],
+            sample: None,
         },
         Scenario {
             name: "register a node and a device",
@@ -266,6 +275,36 @@ async fn expand_and_delete(rig: &Rig) {
     delete(rig).await;
 }
 
+/// The device of the first brick of a volume.
+async fn first_device(rig: &Rig, name: &str) -> String {
+    let volume = rig.volume(name).await.expect("a volume");
+    let bricks = volume.status.and_then(|status| status.placement).expect("a placement").bricks;
+    let n = (1..=4).find(|n| bricks[0].node == id(&format!("node{n}"))).expect("a node");
+    device_name(n, 0)
+}
+
+async fn drained(rig: &Rig, device: &str) {
+    let gone = |seen: Option<&GlusterDevice>| condition_is(seen?.conditions(), DRAINED).then_some(());
+    rig.until(&rig.caches.devices, device, "is drained", gone).await;
+}
+
+async fn evacuate(rig: &Rig) {
+    let device = first_device(rig, "kept").await;
+    let ask = Some(id("ask"));
+    let asked = intent::device::set_state(&rig.intent, &device, State::Failed, ask, true).await;
+    asked.expect("an answer");
+    say(&device);
+    drained(rig, &device).await;
+}
+
+async fn evacuated(rig: &Rig, acknowledged: &BTreeSet<String>) {
+    for device in acknowledged {
+        drained(rig, device).await;
+    }
+    assert_eq!(rig.agrees().await, 6);
+    nothing_remains(rig).await;
+}
+
 async fn register(rig: &Rig) {
     assert!(rig.ask_node(2).await);
     say("node2");
@@ -277,7 +316,7 @@ async fn register(rig: &Rig) {
 
 async fn unregister(rig: &Rig) {
     let device = rig.store.get::<GlusterDevice>(&device_name(2, 0)).await.expect("an answer");
-    intent::device::delete(&rig.intent, &device.expect("a device")).await.expect("an answer");
+    intent::device::delete(&rig.intent, &device.expect("a device"), false).await.expect("an answer");
     say("device2-0");
     let gone = |seen: Option<&GlusterDevice>| seen.is_none().then_some(());
     rig.until(&rig.caches.devices, &device_name(2, 0), "is gone", gone).await;

@@ -245,9 +245,11 @@ async fn nodes_and_devices_are_given_up_and_removed() {
     for device in [used.as_str(), empty] {
         assert_eq!(state(format!("/devices/{device}"), "offline").await.status, 204);
     }
+    // Each byte is on this one brick.
     let refused = state(format!("/devices/{used}"), "failed").await;
     assert_eq!(refused.status, 500);
-    assert!(refused.body.contains("not offered yet"), "{refused:?}");
+    assert!(refused.body.contains("nobody else has the data of brick"), "{refused:?}");
+    assert_eq!(get(&server, &format!("/devices/{used}")).await["state"], "offline");
     let removed = ask(server.address, "DELETE", &format!("/devices/{used}"), None).await;
     assert_eq!(removed.body, format!("device: {used} is not in failed state\n"));
     assert_eq!(state(format!("/devices/{empty}"), "failed").await.status, 204);
@@ -257,7 +259,10 @@ async fn nodes_and_devices_are_given_up_and_removed() {
 
     assert_eq!(state(node.clone(), "offline").await.status, 204);
     let refused = state(node.clone(), "failed").await;
-    assert!(refused.body.contains("not offered yet"), "{refused:?}");
+    let text =
+        format!("Unable to remove node [{}] as no device was found to replace device [{used}]", nodes[0]);
+    assert!(refused.status == 500 && refused.body.starts_with(&text), "{refused:?}");
+    assert_eq!(get(&server, &node).await["state"], "offline");
     let removed = ask(server.address, "DELETE", &node, None).await;
     let text = format!("Unable to delete node [{}] because it contains devices\n", nodes[0]);
     assert_eq!((removed.status, removed.body), (409, text));
@@ -270,6 +275,65 @@ async fn nodes_and_devices_are_given_up_and_removed() {
     assert_eq!(ask(server.address, "DELETE", &path, None).await.status, 200);
     assert_eq!(ask(server.address, "GET", &path, None).await.status, 404);
     assert_eq!(get(&server, "/clusters").await, json!({"clusters": []}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bricks_of_a_removed_device_move_elsewhere() {
+    let server = Server::start(8).await;
+    let (_, nodes) = server.furnish(4, 1).await;
+    let body = r#"{"size":1,"durability":{"type":"replicate","replicate":{"replica":3}}}"#;
+    let made = job(server.address, "POST", "/volumes", body).await;
+    let path = made.headers["location"].clone();
+    let before = get(&server, &path).await;
+    let device = before["bricks"][0]["device"].as_str().unwrap().to_owned();
+    let set = async |path: String, state: &str| {
+        job(server.address, "POST", &format!("{path}/state"), &format!(r#"{{"state":"{state}"}}"#)).await
+    };
+    let at = format!("/devices/{device}");
+    let early = set(at.clone(), "failed").await;
+    assert!(early.status == 500 && early.body.starts_with("Device must be offline"), "{early:?}");
+    assert_eq!(set(at.clone(), "offline").await.status, 204);
+    server.sim.faults().add(Rule::once("mkfs", Fault::Slow(Duration::from_secs(2))));
+    let begun = ask(server.address, "POST", &format!("{at}/state"), Some(r#"{"state":"failed"}"#)).await;
+    assert_eq!(get(&server, &at).await["state"], "offline", "as long as it is being removed");
+    let list = get(&server, "/operations/pending").await;
+    assert_eq!(list["pendingoperations"][0]["type_name"], "remove-device", "{list}");
+    assert_eq!(finished(server.address, &begun.headers["location"]).await.status, 204);
+    let after = get(&server, &path).await;
+    let devices = |volume: &Value| -> Vec<String> {
+        volume["bricks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|b| b["device"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(devices(&after).len(), 3);
+    assert!(!devices(&after).contains(&device), "{after}");
+    let empty = get(&server, &at).await;
+    assert_eq!((&empty["state"], &empty["bricks"]), (&json!("failed"), &json!([])));
+    assert_eq!(job(server.address, "DELETE", &at, "").await.status, 204);
+
+    // Three nodes are left, so a whole node has no other place for its brick.
+    let node = after["bricks"][0]["node"].as_str().unwrap().to_owned();
+    let at = format!("/nodes/{node}");
+    assert_eq!(set(at.clone(), "offline").await.status, 204);
+    let refused = set(at.clone(), "failed").await;
+    assert!(
+        refused.body.starts_with(&format!("Unable to remove node [{node}] as no device was found")),
+        "{refused:?}"
+    );
+    let bare = nodes.iter().find(|id| !after["bricks"].to_string().contains(id.as_str())).unwrap();
+    let body = format!(r#"{{"name":"/dev/sdz","node":"{bare}"}}"#);
+    assert_eq!(job(server.address, "POST", "/devices", &body).await.status, 204);
+    assert_eq!(set(at.clone(), "failed").await.status, 204);
+    let gone = get(&server, &at).await;
+    assert_eq!((&gone["state"], &gone["devices"][0]["state"]), (&json!("failed"), &json!("failed")));
+    let moved = get(&server, &path).await;
+    assert!(!moved["bricks"].to_string().contains(&node), "{moved}");
+    let device = gone["devices"][0]["id"].as_str().unwrap();
+    assert_eq!(job(server.address, "DELETE", &format!("/devices/{device}"), "").await.status, 204);
+    assert_eq!(job(server.address, "DELETE", &at, "").await.status, 204);
 }
 
 #[tokio::test(flavor = "multi_thread")]

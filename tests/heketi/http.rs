@@ -73,6 +73,8 @@ pub struct Token {
     pub algorithm: &'static str,
     pub issued: i64,
     pub expires: i64,
+    /// In how many seconds it becomes valid, if it says so.
+    pub valid_from: Option<i64>,
     pub signed_for: String,
     pub without: &'static str,
 }
@@ -86,6 +88,7 @@ impl Token {
             algorithm: "HS256",
             issued: 0,
             expires: 300,
+            valid_from: None,
             signed_for: format!("{method}&{path}"),
             without: "",
         }
@@ -109,6 +112,9 @@ impl Token {
             "exp": now + self.expires,
             "qsh": qsh,
         });
+        if let Some(seconds) = self.valid_from {
+            claims["nbf"] = (now + seconds).into();
+        }
         claims.as_object_mut().unwrap().remove(self.without);
         let part = |value: Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
         let text = format!("{}.{}", part(json!({"alg": self.algorithm, "typ": "JWT"})), part(claims));

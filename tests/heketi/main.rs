@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
 
 mod about_the_server;
+mod authorization;
 mod bad_input;
 mod behaviour;
 mod compare;
+mod fuzz;
 mod http;
 mod recorded;
 mod server;

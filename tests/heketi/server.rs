@@ -33,6 +33,9 @@ pub struct Server {
     pub other: SocketAddr,
     pub sim: Sim,
     pub store: Store,
+    pub intent: Intent,
+    /// The first face, for requests that need no connection.
+    pub router: axum::Router,
     _data: tempfile::TempDir,
 }
 
@@ -69,9 +72,10 @@ impl Server {
             log: Log::new(LogLevel::Warning, |_| {}),
         };
         let intent = Intent::new(store.clone(), caches);
-        let address = listen(heketi::router(intent.clone(), options.clone())).await;
-        let other = listen(heketi::router(intent, options)).await;
-        Self { address, other, sim, store, _data: data }
+        let router = heketi::router(intent.clone(), options.clone());
+        let address = listen(router.clone()).await;
+        let other = listen(heketi::router(intent.clone(), options)).await;
+        Self { address, other, sim, store, intent, router, _data: data }
     }
 
     /// Makes a cluster of so many nodes with so many disks each, through REST. Gives back the cluster's id

@@ -13,6 +13,7 @@ mod caller;
 mod claims;
 mod clients;
 mod expansion;
+mod replacement;
 mod rest;
 mod sanity;
 #[path = "../csi/specs.rs"]
@@ -41,12 +42,14 @@ fn main() -> ExitCode {
             ("killed at three points of a delete", rest::killed_while_deleting),
             ("a mounted volume grows", expansion::grows_under_a_client),
             ("killed at three points of an expand", expansion::killed_while_expanding),
+            ("a device is removed under a writer", replacement::device_removed_under_a_writer),
             ("clients outlive the plugin", clients::outlive_the_plugin),
             ("clients that die are replaced", clients::are_replaced),
             ("clients that lose all bricks are kept", bricks::all_lost),
             ("clients start with servers down", clients::start_with_servers_down),
             ("a node restarts under a mounted volume", rest::node_restarts),
             ("a node is down", rest::node_is_down),
+            ("a dead node is given up", replacement::dead_node_given_up),
         ],
     );
     drop(lab);

@@ -407,7 +407,7 @@ impl Rig {
     /// Removes devices, nodes and the cluster, and waits until they are gone.
     pub async fn delete_topology(&self) {
         for device in self.store.list::<GlusterDevice>().await.expect("a list") {
-            intent::device::delete(&self.intent, &device).await.expect("an answer");
+            intent::device::delete(&self.intent, &device, false).await.expect("an answer");
             let gone = |seen: Option<&GlusterDevice>| seen.is_none().then_some(());
             self.until(&self.caches.devices, &device.name_any(), "is gone", gone).await;
         }

@@ -5,24 +5,16 @@ use kube::ResourceExt;
 
 use super::Face;
 use super::answer::{self, Answer, Refused};
+use super::state::{self, Step, step};
 use super::ticket::{Noun, Ticket};
 use super::view;
 use super::wire::{DeviceAdd, DeviceDelete, StateChange, TagsChange};
 use super::{check, json};
 use crate::intent::{self, AskError, Decision};
-use crate::resources::{ACCEPTED, GlusterDevice, GlusterDeviceSpec, OnRefusal, State, condition, id_of};
+use crate::resources::{
+    ACCEPTED, GlusterDevice, GlusterDeviceSpec, OnRefusal, State, condition, evacuation_asked, id_of,
+};
 use crate::units::Id;
-
-/// What a change of state comes to.
-#[derive(Debug, PartialEq, Eq)]
-enum Step {
-    /// It is so already.
-    Stay,
-    /// It may be set.
-    Set,
-    /// It may not.
-    Refuse(String),
-}
 
 /// `POST /devices`: 202; the queue ends with 204 and does not tell the id of the device.
 pub async fn create(face: &Face, body: &[u8]) -> Result<Answer, Refused> {
@@ -70,19 +62,17 @@ pub async fn info(face: &Face, id: &str) -> Result<Answer, Refused> {
 
 /// `DELETE /devices/{id}`: 202 when it was given up and is empty.
 pub async fn delete(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refused> {
+    let mut forget = false;
     if !body.is_empty() {
         let request: DeviceDelete = json::read(body)?;
-        if request.forceforget {
-            let text = "forgetting a device that its node cannot clean is not offered yet";
-            return Err(Refused::failed(text));
-        }
+        forget = request.forceforget;
     }
     let device = face.device(id).await?.ok_or_else(Refused::unknown_id)?;
-    if device.spec.state != State::Failed {
+    if state::shown(device.spec.state, device.conditions()) != State::Failed {
         let text = format!("device: {id} is not in failed state");
         return Err(Refused::bad(text));
     }
-    match intent::device::delete(&face.intent, &device).await {
+    match intent::device::delete(&face.intent, &device, forget).await {
         Ok(()) => {}
         Err(AskError::InUse(why)) => {
             let text = format!("Unable to delete device [{id}] because it contains bricks");
@@ -94,7 +84,8 @@ pub async fn delete(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refuse
     Ok(face.accepted(&Ticket::Delete(Noun::Device, device.name_any(), device.uid())))
 }
 
-/// `POST /devices/{id}/state`: 202; the queue tells whether the change was allowed.
+/// `POST /devices/{id}/state`: 202; the queue tells whether the change was allowed, and for one that is given up when
+/// nobody needs it any more.
 pub async fn set_state(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refused> {
     let request: StateChange = json::read(body)?;
     let wanted = check::state_change(&request)?;
@@ -102,14 +93,18 @@ pub async fn set_state(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Ref
     if wanted == State::Failed && face.volumes.is_full() {
         return Err(Refused::busy());
     }
-    let holds = |volume: &_| view::has_bricks_on(volume, id_of(&device));
-    let used = face.intent.volumes.find(holds).is_some();
-    let done = match step(&device, wanted, used) {
+    let done = match step(Noun::Device, id_of(&device), device.spec.state, device.conditions(), wanted) {
         Step::Stay => Ticket::Done,
         Step::Refuse(text) => Ticket::Failed(text),
         Step::Set => {
-            put_state(face, &device, wanted).await?;
+            put_state(face, &device, wanted, None, true).await?;
             Ticket::Done
+        }
+        Step::GiveUp => {
+            let ask = evacuation_asked(&device).filter(|_| device.spec.state == wanted);
+            let ask = ask.unwrap_or_else(Id::random);
+            put_state(face, &device, wanted, Some(ask), request.healcheck != "disable").await?;
+            Ticket::GiveUp(Noun::Device, device.name_any(), device.uid(), ask)
         }
     };
     Ok(face.accepted(&done))
@@ -138,67 +133,16 @@ pub async fn set_tags(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refu
     Ok(answer::json(StatusCode::OK, &tags))
 }
 
-/// Heketi's rules for the states of a device. Moving bricks elsewhere is not offered yet, so only an
-/// empty one can be given up.
-fn step(device: &GlusterDevice, wanted: State, used: bool) -> Step {
-    let id = id_of(device);
-    match (device.spec.state, wanted) {
-        (State::Online, State::Failed) => {
-            Step::Refuse(format!("Device must be offline before remove operation is performed, device:{id}"))
-        }
-        (State::Offline, State::Failed) if used => Step::Refuse(format!(
-            "Unable to delete device [{id}] as it has bricks: moving bricks to other devices is not offered yet"
-        )),
-        (State::Failed, State::Online) => {
-            Step::Refuse("Cannot move a failed/removed device to online state".into())
-        }
-        (now, wanted) if now == wanted => Step::Stay,
-        _ => Step::Set,
-    }
-}
-
-async fn put_state(face: &Face, device: &GlusterDevice, state: State) -> Result<(), Refused> {
+async fn put_state(
+    face: &Face,
+    device: &GlusterDevice,
+    state: State,
+    ask: Option<Id>,
+    heal_check: bool,
+) -> Result<(), Refused> {
     let name = device.name_any();
-    intent::device::set_state(&face.intent, &name, state).await?;
+    intent::device::set_state(&face.intent, &name, state, ask, heal_check).await?;
     let seen = |seen: Option<&GlusterDevice>| seen.is_none_or(|device| device.spec.state == state);
     face.seen(&face.intent.devices, &name, seen).await;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn states_of_a_device() {
-        let spec = GlusterDeviceSpec {
-            node: "n".into(),
-            path: "/dev/sdb".into(),
-            state: State::Online,
-            tags: Default::default(),
-            on_refusal: OnRefusal::Retry,
-            wipe: false,
-        };
-        let mut device = GlusterDevice::new(&"1".repeat(32), spec);
-        let mut try_all = |from, wanted, used| {
-            device.spec.state = from;
-            match step(&device, wanted, used) {
-                Step::Refuse(text) => text.split([':', '[']).next().unwrap().to_owned(),
-                other => format!("{other:?}"),
-            }
-        };
-        use State::{Failed, Offline, Online};
-        assert_eq!(try_all(Online, Online, true), "Stay");
-        assert_eq!(try_all(Online, Offline, true), "Set");
-        assert_eq!(
-            try_all(Online, Failed, false),
-            "Device must be offline before remove operation is performed, device"
-        );
-        assert_eq!(try_all(Offline, Online, true), "Set");
-        assert_eq!(try_all(Offline, Failed, false), "Set");
-        assert_eq!(try_all(Offline, Failed, true), "Unable to delete device ");
-        assert_eq!(try_all(Failed, Online, false), "Cannot move a failed/removed device to online state");
-        assert_eq!(try_all(Failed, Offline, true), "Set");
-        assert_eq!(try_all(Failed, Failed, true), "Stay");
-    }
 }

@@ -15,6 +15,7 @@ mod queue;
 mod refusal;
 mod route;
 mod server;
+mod state;
 mod ticket;
 mod view;
 mod volume;

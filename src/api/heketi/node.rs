@@ -5,26 +5,16 @@ use kube::ResourceExt;
 
 use super::Face;
 use super::answer::{self, Answer, Refused};
+use super::state::{Step, step};
 use super::ticket::{Noun, Ticket};
 use super::view::{self, sees_device};
 use super::wire::{NodeAdd, StateChange, TagsChange};
 use super::{check, json};
 use crate::intent::{self, AskError, Decision};
 use crate::resources::{
-    ACCEPTED, GlusterNode, GlusterNodeSpec, Hostnames, OnRefusal, State, condition, id_of,
+    ACCEPTED, GlusterNode, GlusterNodeSpec, Hostnames, OnRefusal, State, condition, evacuation_asked, id_of,
 };
 use crate::units::Id;
-
-/// What a change of state comes to.
-#[derive(Debug, PartialEq, Eq)]
-enum Step {
-    /// It is so already.
-    Stay,
-    /// It may be set.
-    Set,
-    /// It may not.
-    Refuse(String),
-}
 
 /// `POST /nodes`: 202; the node is under `/nodes/{id}` when the queue says so.
 pub async fn create(face: &Face, body: &[u8]) -> Result<Answer, Refused> {
@@ -93,7 +83,8 @@ pub async fn delete(face: &Face, id: &str) -> Result<Answer, Refused> {
     Ok(face.accepted(&Ticket::Delete(Noun::Node, node.name_any(), node.uid())))
 }
 
-/// `POST /nodes/{id}/state`: 202; the queue tells whether the change was allowed.
+/// `POST /nodes/{id}/state`: 202; the queue tells whether the change was allowed, and for one that is given up when
+/// nobody needs its devices any more.
 pub async fn set_state(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refused> {
     let request: StateChange = json::read(body)?;
     let wanted = check::state_change(&request)?;
@@ -101,13 +92,18 @@ pub async fn set_state(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Ref
     if wanted == State::Failed && face.volumes.is_full() {
         return Err(Refused::busy());
     }
-    let done = match step(&node, wanted) {
+    let done = match step(Noun::Node, id_of(&node), node.spec.state, node.conditions(), wanted) {
         Step::Stay => Ticket::Done,
         Step::Refuse(text) => Ticket::Failed(text),
-        Step::Set if wanted == State::Failed => give_up(face, &node).await?,
         Step::Set => {
-            put_state(face, &node, wanted).await?;
+            put_state(face, &node, wanted, None, true).await?;
             Ticket::Done
+        }
+        Step::GiveUp => {
+            let ask = evacuation_asked(&node).filter(|_| node.spec.state == wanted);
+            let ask = ask.unwrap_or_else(Id::random);
+            put_state(face, &node, wanted, Some(ask), request.healcheck != "disable").await?;
+            Ticket::GiveUp(Noun::Node, node.name_any(), node.uid(), ask)
         }
     };
     Ok(face.accepted(&done))
@@ -125,83 +121,16 @@ pub async fn set_tags(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refu
     Ok(answer::json(StatusCode::OK, &tags))
 }
 
-/// Heketi's rules for the states of a node.
-fn step(node: &GlusterNode, wanted: State) -> Step {
-    match (node.spec.state, wanted) {
-        (State::Online, State::Failed) => Step::Refuse(format!(
-            "Node must be offline before remove operation is performed, node:{}",
-            id_of(node)
-        )),
-        (State::Failed, State::Online | State::Offline) => {
-            Step::Refuse(format!("Cannot move a failed/removed node to {} state", view::state(wanted)))
-        }
-        (now, wanted) if now == wanted => Step::Stay,
-        _ => Step::Set,
-    }
-}
-
-/// Gives up a node and its devices. Moving bricks elsewhere is not offered yet, so it has none.
-async fn give_up(face: &Face, node: &GlusterNode) -> Result<Ticket, Refused> {
-    let (name, id) = (node.name_any(), id_of(node));
-    let devices = face.intent.devices.list();
-    let mine: Vec<_> = devices.iter().filter(|d| d.spec.node == name).collect();
-    let used = |device: Id| {
-        let holds = |volume: &_| view::has_bricks_on(volume, device);
-        face.intent.volumes.find(holds).is_some()
-    };
-    if let Some(device) = mine.iter().map(|d| id_of(d.as_ref())).find(|id| used(*id)) {
-        return Ok(Ticket::Failed(format!(
-            "Unable to remove node [{id}] as device [{device}] has bricks: moving bricks to other devices is not offered yet"
-        )));
-    }
-    for device in mine {
-        intent::device::set_state(&face.intent, &device.name_any(), State::Failed).await?;
-    }
-    put_state(face, node, State::Failed).await?;
-    Ok(Ticket::Done)
-}
-
-async fn put_state(face: &Face, node: &GlusterNode, state: State) -> Result<(), Refused> {
+async fn put_state(
+    face: &Face,
+    node: &GlusterNode,
+    state: State,
+    ask: Option<Id>,
+    heal_check: bool,
+) -> Result<(), Refused> {
     let name = node.name_any();
-    intent::node::set_state(&face.intent, &name, state).await?;
+    intent::node::set_state(&face.intent, &name, state, ask, heal_check).await?;
     let seen = |seen: Option<&GlusterNode>| seen.is_none_or(|node| node.spec.state == state);
     face.seen(&face.intent.nodes, &name, seen).await;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn states_of_a_node() {
-        let spec = GlusterNodeSpec {
-            cluster: "c".into(),
-            zone: Some(1),
-            hostnames: Hostnames::default(),
-            kubernetes_node: None,
-            state: State::Online,
-            tags: Default::default(),
-            on_refusal: OnRefusal::Retry,
-        };
-        let mut node = GlusterNode::new(&"1".repeat(32), spec);
-        node.labels_mut().insert(crate::resources::ID_LABEL.into(), "1".repeat(32));
-        let mut try_all = |from, wanted| {
-            node.spec.state = from;
-            step(&node, wanted)
-        };
-        use State::{Failed, Offline, Online};
-        assert_eq!(try_all(Online, Online), Step::Stay);
-        assert_eq!(try_all(Online, Offline), Step::Set);
-        let text =
-            format!("Node must be offline before remove operation is performed, node:{}", "1".repeat(32));
-        assert_eq!(try_all(Online, Failed), Step::Refuse(text));
-        assert_eq!(try_all(Offline, Online), Step::Set);
-        assert_eq!(try_all(Offline, Failed), Step::Set);
-        let text = "Cannot move a failed/removed node to online state";
-        assert_eq!(try_all(Failed, Online), Step::Refuse(text.into()));
-        let text = "Cannot move a failed/removed node to offline state";
-        assert_eq!(try_all(Failed, Offline), Step::Refuse(text.into()));
-        assert_eq!(try_all(Failed, Failed), Step::Stay);
-    }
 }

@@ -13,12 +13,14 @@ use kube::{Resource, ResourceExt};
 
 use super::Face;
 use super::answer::{self, Answer, Refused};
+use super::state;
 use super::ticket::{Noun, Ticket};
 use super::view::{sees_device, sees_node, sees_volume};
 use crate::intent::volume::{Expansion, expansion};
 use crate::intent::{Progress, progress};
 use crate::resources::{
-    Condition, GlusterDevice, GlusterNode, GlusterVolume, READY, condition, id_of, look_asked,
+    Condition, Evacuation, GlusterDevice, GlusterNode, GlusterVolume, READY, State, condition,
+    evacuation_asked, id_of, look_asked,
 };
 use crate::store::{Cache, Kind};
 use crate::units::Id;
@@ -66,6 +68,7 @@ pub async fn get(face: &Face, text: &str) -> Result<Answer, Refused> {
             Some(Ticket::Failed(text)) => Some(Outcome::Failed(text)),
             Some(Ticket::Look(name, uid, ask)) => Some(face.looked_at(&name, &uid, ask).await?),
             Some(Ticket::Expand(name, uid, ask)) => Some(face.grown(&name, &uid, ask).await?),
+            Some(Ticket::GiveUp(noun, name, uid, ask)) => Some(face.given_up(noun, &name, &uid, ask).await),
             Some(Ticket::Delete(noun, name, uid)) => Some(face.deleted(noun, &name, uid).await?),
             None => None,
         },
@@ -158,6 +161,35 @@ impl Face {
         Ok(found.unwrap_or(Outcome::Running))
     }
 
+    /// Waits a moment until a node or device is drained, or until it is certain that it will not be.
+    async fn given_up(&self, noun: Noun, name: &str, uid: &Option<String>, ask: Id) -> Outcome {
+        let of_node = |node: Option<&GlusterNode>| {
+            let leaving = node.filter(|node| node.uid() == *uid).map(|node| Leaving {
+                id: id_of(node),
+                state: node.spec.state,
+                conditions: node.conditions(),
+                asked: evacuation_asked(node),
+                evacuation: node.status.as_ref().and_then(|status| status.evacuation.as_ref()),
+            });
+            given_up(noun, leaving, ask)
+        };
+        let of_device = |device: Option<&GlusterDevice>| {
+            let leaving = device.filter(|device| device.uid() == *uid).map(|device| Leaving {
+                id: id_of(device),
+                state: device.spec.state,
+                conditions: device.conditions(),
+                asked: evacuation_asked(device),
+                evacuation: device.status.as_ref().and_then(|status| status.evacuation.as_ref()),
+            });
+            given_up(noun, leaving, ask)
+        };
+        let found = match noun {
+            Noun::Node => self.intent.nodes.wait(name, WAIT, of_node).await,
+            _ => self.intent.devices.wait(name, WAIT, of_device).await,
+        };
+        found.unwrap_or(Outcome::Running)
+    }
+
     async fn deleted(&self, noun: Noun, name: &str, uid: Option<String>) -> Result<Outcome, Refused> {
         let intent = &self.intent;
         let gone = match noun {
@@ -220,6 +252,29 @@ fn grown(volume: Option<&GlusterVolume>, uid: &Option<String>, ask: Id) -> Outco
             Outcome::Failed("too many expansions were asked for since: see how large the volume is".into())
         }
     }
+}
+
+/// A node or device that is being given up.
+struct Leaving<'a> {
+    id: Id,
+    state: State,
+    conditions: &'a [Condition],
+    asked: Option<Id>,
+    evacuation: Option<&'a Evacuation>,
+}
+
+/// How an ask to give something up has ended; nothing as long as it has not.
+fn given_up(noun: Noun, leaving: Option<Leaving<'_>>, ask: Id) -> Option<Outcome> {
+    let Some(leaving) = leaving else { return Some(Outcome::Failed("it was deleted".into())) };
+    let ended =
+        leaving.evacuation.filter(|evacuation| evacuation.ask == ask && !evacuation.reason.is_empty());
+    if let Some(refused) = ended {
+        return Some(Outcome::Failed(state::refusal(noun, leaving.id, refused)));
+    }
+    if leaving.asked != Some(ask) {
+        return Some(Outcome::Failed("another state was asked for meanwhile".into()));
+    }
+    (state::shown(leaving.state, leaving.conditions) == State::Failed).then_some(Outcome::Done)
 }
 
 fn looked_at(device: Option<&GlusterDevice>, uid: &Option<String>, ask: Id) -> Outcome {

@@ -32,6 +32,8 @@ pub enum Ticket {
     Expand(String, Option<String>, Id),
     /// The device with this name and uid is looked at; the id is that of the ask.
     Look(String, Option<String>, Id),
+    /// The node or device with this name and uid is given up; the id is that of the ask.
+    GiveUp(Noun, String, Option<String>, Id),
     /// The object with this name and uid is deleted.
     Delete(Noun, String, Option<String>),
     /// It is done.
@@ -109,6 +111,7 @@ mod tests {
             Ticket::Done,
             Ticket::Made("/volumes/1".into()),
             Ticket::Look("d".into(), None, Id::from_uid("ask")),
+            Ticket::GiveUp(Noun::Node, "n".into(), None, Id::from_uid("ask")),
             Ticket::Failed("Device must be offline\nbefore \u{e9}".into()),
             Ticket::Expand(
                 "v".into(),

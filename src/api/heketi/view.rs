@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::json;
+use super::state::shown;
 use super::wire;
 use crate::intent::{given_up, visible};
 use crate::resources::{
@@ -80,7 +81,7 @@ pub fn node(node: &GlusterNode, cluster: String, mut devices: Vec<wire::Device>)
             tags: node.spec.tags.clone(),
             id: id_of(node).to_string(),
         },
-        state: state(node.spec.state),
+        state: state(shown(node.spec.state, node.conditions())),
         devices,
     }
 }
@@ -101,7 +102,7 @@ pub fn device(device: &GlusterDevice, usage: Usage) -> wire::Device {
             paths: status.map_or(vec![], |status| status.paths.clone()),
             pv_uuid: status.and_then(|status| status.pv_uuid.clone()).unwrap_or_default(),
         },
-        state: state(device.spec.state),
+        state: state(shown(device.spec.state, device.conditions())),
         bricks,
     }
 }
@@ -123,11 +124,6 @@ pub fn usage(volumes: &[Arc<GlusterVolume>], wanted: impl Fn(&PlacedBrick) -> bo
         }
     }
     devices
-}
-
-/// Whether a volume has bricks, retiring ones included, on a device.
-pub fn has_bricks_on(volume: &GlusterVolume, device: Id) -> bool {
-    !given_up(volume.conditions()) && bricks_of(volume).iter().any(|brick| brick.device == device)
 }
 
 /// A volume; `hosts` are the storage hosts of its cluster in ascending order of node ids.

@@ -153,6 +153,9 @@ fn judge_volume(volume: &GlusterVolume, by_node: &HashMap<Id, Looked<'_>>, judge
     let active: Vec<String> = placement.active().map(PlacedBrick::address).collect();
     // The bricks of an expansion are in the volume or not yet, all of them at once.
     let wanted: Vec<String> = placement.wanted().map(PlacedBrick::address).collect();
+    // A brick that is to be exchanged is in it, or the one that takes its place.
+    let exchanged: Vec<String> = placement.exchanged().map(PlacedBrick::address).collect();
+    let right = [active, wanted, exchanged];
     let volume_name = volume.volume_name();
     for brick in placement.active() {
         let Some(looked) = by_node.get(&brick.node).filter(|looked| looked.view.error.is_none()) else {
@@ -166,7 +169,7 @@ fn judge_volume(volume: &GlusterVolume, by_node: &HashMap<Id, Looked<'_>>, judge
         }
         match looked.volumes.get(volume_name.as_str()) {
             None => judged.wrong.push(format!("volume {name} is not known on {}", view.host)),
-            Some(known) if known.bricks != active && known.bricks != wanted => {
+            Some(known) if !right.contains(&known.bricks) => {
                 judged
                     .wrong
                     .push(format!("volume {name} has other bricks on {} than were placed", view.host));

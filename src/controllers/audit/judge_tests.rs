@@ -48,6 +48,8 @@ fn world() -> World {
         position: 0,
         adding: false,
         growing: false,
+        replaces: None,
+        replaced_by: None,
         retiring: false,
     };
     let address = brick.address();

@@ -12,13 +12,13 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
 use super::node::look_at_groups;
-use super::{Context, PassError, adopt, kept, release, usage, usage::Usage};
+use super::{Context, PassError, adopt, evacuation, kept, release, usage, usage::Usage};
 use crate::executor::ops::lvm;
 use crate::executor::{Batch, LOOK_DEADLINE, LVM_DEADLINE, RunError, Step, Transport, run};
 use crate::placement::transport_name;
 use crate::resources::{
     ACCEPTED, DeviceCapacity, FAILED, GlusterDevice, GlusterNode, OnRefusal, READY, condition_is, id_of,
-    look_asked, set_condition,
+    is_forgotten, look_asked, set_condition,
 };
 use crate::store::Caches;
 use crate::units::{Id, vg_name};
@@ -49,7 +49,8 @@ pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterDevice>> + 
         };
         devices.list().iter().filter(stale).map(|device| ObjectRef::from_obj(device.as_ref())).collect()
     });
-    stream::select(stream::select(caches.devices.changes().stream(), by_brick), by_node)
+    let woken = stream::select(by_node, evacuation::device_wakes(caches));
+    stream::select(stream::select(caches.devices.changes().stream(), by_brick), woken)
 }
 
 /// One pass over a device.
@@ -70,6 +71,9 @@ pub async fn pass(device: Arc<GlusterDevice>, context: Arc<Context>) -> Result<A
     if !condition_is(device.conditions(), ACCEPTED) {
         context.placing.accept_device(device).await?;
         return Ok(Action::requeue(context.look_every.min(RETRY)));
+    }
+    if evacuation::of_device(&context, &device).await? {
+        return Ok(Action::await_change());
     }
     let Some(node) = context.caches.nodes.get(&device.spec.node) else {
         let text = format!("there is no GlusterNode {:?} any more", device.spec.node);
@@ -238,7 +242,10 @@ async fn remove(context: &Context, device: &GlusterDevice) -> Result<Action, Pas
     // has surely left nothing, and one that has failed was cleared then.
     let failed = condition_is(device.conditions(), FAILED);
     let touched = condition_is(device.conditions(), ACCEPTED) && !failed;
-    if touched && let Some(node) = context.caches.nodes.get(&device.spec.node) {
+    if touched
+        && !is_forgotten(device)
+        && let Some(node) = context.caches.nodes.get(&device.spec.node)
+    {
         let transport = context.transports.of(&*context.cluster(&node.spec.cluster)?).await?;
         let cleared = clear(context, transport.as_ref(), node.manage_host(), device);
         if let Err(error) = cleared.await {

@@ -15,7 +15,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
 use super::placing::FOUNDER;
-use super::{Context, PassError, adopt, release, usage, usage::Usage};
+use super::{Context, PassError, adopt, evacuation, release, usage, usage::Usage};
 use crate::executor::ops::{gluster, lvm, mount};
 use crate::executor::{Batch, LOOK_DEADLINE, RunError, Step, Transport, TransportError, run};
 use crate::placement::transport_name;
@@ -46,7 +46,8 @@ pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterNode>> + Se
         };
         nodes.list().iter().filter(stale).map(|node| ObjectRef::from_obj(node.as_ref())).collect()
     });
-    stream::select(stream::select(caches.nodes.changes().stream(), by_brick), all)
+    let woken = stream::select(all, evacuation::node_wakes(caches));
+    stream::select(stream::select(caches.nodes.changes().stream(), by_brick), woken)
 }
 
 /// One pass over a node.
@@ -58,6 +59,9 @@ pub async fn pass(node: Arc<GlusterNode>, context: Arc<Context>) -> Result<Actio
         return failed(&context, &node).await;
     }
     if adopt(&context, node.as_ref()).await? {
+        return Ok(Action::await_change());
+    }
+    if evacuation::of_node(&context, &node).await? {
         return Ok(Action::await_change());
     }
     let located = match located::wanted(&node) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::resources::{
-    EXPANDED, FAILED, FINALIZER, GlusterVolume, ID_LABEL, OnRefusal, PLACED, READY, Rebalance,
+    EXPANDED, FAILED, FINALIZER, GlusterVolume, ID_LABEL, OnRefusal, PLACED, READY, REPLACED, Rebalance,
     RebalancePhase, condition, condition_is,
 };
 use crate::units::Bytes;
@@ -31,6 +31,12 @@ pub enum Next {
     Make,
     /// Make the bricks of an expansion and add them to the volume, or make those that it has larger.
     Grow,
+    /// Have another place found for a brick whose device was given up.
+    Replace,
+    /// Make the new brick and have GlusterFS exchange the two.
+    Exchange,
+    /// Write down that no brick is on a device that was given up.
+    Replaced,
     /// Write down that the volume has the size that is wanted of it, as far as its bricks give that.
     Settle,
     /// Take an expansion back that was refused and is to be forgotten: the wish is what is there.
@@ -49,8 +55,9 @@ pub enum Next {
     Wait(Option<Duration>),
 }
 
-/// Decides the next step. `tried` is when this process last had the volume placed.
-pub fn decide(volume: &GlusterVolume, tried: Option<Timestamp>, now: Timestamp) -> Next {
+/// Decides the next step. `tried` is when this process last had the volume placed, `leaves` whether it has a brick on
+/// a device that was given up.
+pub fn decide(volume: &GlusterVolume, tried: Option<Timestamp>, leaves: bool, now: Timestamp) -> Next {
     let conditions = volume.conditions();
     let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
     let forget = volume.spec.on_refusal == OnRefusal::Forget;
@@ -86,7 +93,34 @@ pub fn decide(volume: &GlusterVolume, tried: Option<Timestamp>, now: Timestamp) 
     if !condition_is(conditions, READY) {
         return Next::Make;
     }
-    growth(volume, tried_just_now, now)
+    if let Some(next) = replacement(volume, tried_just_now, leaves, now) {
+        return next;
+    }
+    match growth(volume, tried_just_now, now) {
+        // A brick that found no place is tried again.
+        Next::Wait(None) if leaves => Next::Wait(Some(REFUSED_PAUSE)),
+        next => next,
+    }
+}
+
+/// The next step about a brick that has to leave its device, unless something else comes first.
+fn replacement(volume: &GlusterVolume, tried_just_now: bool, leaves: bool, now: Timestamp) -> Option<Next> {
+    let status = volume.status.as_ref()?;
+    let placement = status.placement.as_ref()?;
+    if placement.exchange().is_some() {
+        // GlusterFS exchanges no bricks while it moves data.
+        let running = status.rebalance.as_ref().filter(|seen| seen.phase == RebalancePhase::Running);
+        return running.and_then(|seen| rebalance_due(seen, now)).or(Some(Next::Exchange));
+    }
+    let replaced = condition(&status.conditions, REPLACED).filter(|replaced| replaced.status == "False");
+    // What others of the set still have to get is what the brick that went before has: one after the other.
+    let heals = placement.retiring().any(|brick| brick.replaced_by.is_some());
+    if leaves && placement.adding().next().is_none() && !heals {
+        let refused =
+            replaced.is_some_and(|replaced| replaced.reason != "Moving" && replaced.reason != "Healing");
+        return (!refused || !tried_just_now).then_some(Next::Replace);
+    }
+    (replaced.is_some() && !leaves && !heals).then_some(Next::Replaced)
 }
 
 /// The next step of a volume that clients can mount: it may be wanted larger.

@@ -3,11 +3,12 @@
 
 use futures::future::join_all;
 
+use super::exchange::Exchanged;
 use super::perform::{Grown, Made};
 use super::reach::Reach;
 use crate::controllers::access::list::{self, Wanted};
 use crate::controllers::{Context, PassError};
-use crate::executor::ops::gluster;
+use crate::executor::ops::{gluster, heal};
 use crate::executor::{Batch, GLUSTER_DEADLINE, RunError, Step, TransportError, run};
 use crate::resources::{Durability, DurabilityType, GlusterVolume, PlacedBrick, Placement, id_of};
 
@@ -71,7 +72,7 @@ pub async fn add_bricks(
     match made_of(&seen, placement) {
         Some(MadeOf::All) => return Ok(Grown::Done),
         Some(MadeOf::Active) => {}
-        None => {
+        Some(MadeOf::Exchanged) | None => {
             refuse_shared(&host, &seen, placement)?;
             return Err(PassError::Refused(format!("GlusterFS has another volume {name:?}")));
         }
@@ -91,7 +92,7 @@ pub async fn add_bricks(
             match seen.and_then(|seen| made_of(&seen, placement)) {
                 Some(MadeOf::Active) => Ok(Grown::Refused(error)),
                 Some(MadeOf::All) => Ok(Grown::Done),
-                None => Err(error.into()),
+                Some(MadeOf::Exchanged) | None => Err(error.into()),
             }
         }
         Err(error) => Err(error.into()),
@@ -120,6 +121,59 @@ pub async fn set_allowed(
     let batch = Batch::one(gluster::set_options(&name, &[pair]), GLUSTER_DEADLINE).locked("gluster");
     run(reach.transport.as_ref(), &host, &batch).await?;
     Ok(())
+}
+
+/// Has GlusterFS exchange the brick that is to be exchanged, if it has not done so already.
+pub async fn exchange(
+    context: &Context,
+    reach: &Reach,
+    volume: &GlusterVolume,
+    placement: &Placement,
+) -> Result<Exchanged, PassError> {
+    let lock = context.gluster_lock(&placement.cluster);
+    let _one_at_a_time = lock.lock().await;
+    let Some((old, new)) = placement.exchange() else { return Ok(Exchanged::Withdrawn) };
+    let name = volume.volume_name();
+    let (host, seen) = look(reach, placement, &name).await?;
+    let gone = || PassError::Refused(format!("GlusterFS has no volume {name:?}: it was removed by hand"));
+    let seen = seen.ok_or_else(gone)?;
+    match made_of(&seen, placement) {
+        Some(MadeOf::Exchanged) => return Ok(Exchanged::Done),
+        Some(_) => {}
+        None => {
+            refuse_shared(&host, &seen, placement)?;
+            return Err(PassError::Refused(format!("GlusterFS has another volume {name:?}")));
+        }
+    }
+    let batch = heal::replace_brick(&name, &old.address(), &new.address());
+    match run(reach.transport.as_ref(), &host, &batch).await {
+        Ok(_) => Ok(Exchanged::Done),
+        Err(error) if is_marked(&error) => {
+            renew(reach, volume, std::iter::once(new)).await?;
+            Err(error.into())
+        }
+        Err(error) if is_moving(&error) => Ok(Exchanged::Moving),
+        Err(error @ RunError::Refused { .. }) if !is_busy(&error) => {
+            // A refusal can come from one node after another one has done it.
+            let (_, seen) = look(reach, placement, &name).await?;
+            match seen.and_then(|seen| made_of(&seen, placement)) {
+                Some(MadeOf::Exchanged) => Ok(Exchanged::Done),
+                Some(_) => Ok(Exchanged::Unfit { devices: vec![new.device], error }),
+                None => Err(error.into()),
+            }
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Looks what is to be healed: brick by brick, in the order of the volume.
+pub async fn see_heal(
+    reach: &Reach,
+    volume: &GlusterVolume,
+    placement: &Placement,
+) -> Result<Vec<heal::HealBrick>, RunError> {
+    let batch = heal::heal_info(&volume.volume_name());
+    asked(reach, placement, &batch, heal::parse_heal).await.map(|(_, seen)| seen)
 }
 
 /// Starts a rebalance. A refusal comes back as a text.
@@ -182,6 +236,8 @@ pub enum MadeOf {
     Active,
     /// Those of the expansion too, if there is one.
     All,
+    /// Those that were placed, with the new one in the place of the one that is to be exchanged.
+    Exchanged,
 }
 
 /// What of a placement a volume is made of; nothing when it is made of something else.
@@ -190,7 +246,8 @@ fn made_of(seen: &gluster::Volume, placement: &Placement) -> Option<MadeOf> {
         return Some(MadeOf::All);
     }
     let active = placement.active().map(PlacedBrick::address).eq(seen.bricks.iter().cloned());
-    active.then_some(MadeOf::Active)
+    let exchanged = placement.exchanged().map(PlacedBrick::address).eq(seen.bricks.iter().cloned());
+    active.then_some(MadeOf::Active).or(exchanged.then_some(MadeOf::Exchanged))
 }
 
 /// What GlusterFS has made the volume of; nothing when it has none of that name and these bricks. Under

@@ -2,12 +2,14 @@
 
 mod decide;
 mod degraded;
+mod exchange;
 mod glusterfs;
 mod perform;
 mod reach;
 mod report;
+mod spare;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +20,11 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
 
-use super::{Context, PassError, adopt, release};
-use crate::resources::{EXPANDED, GlusterVolume, READY, State, condition, condition_is, id_of};
+use super::{Context, PassError, adopt, evacuation, release};
+use crate::resources::{
+    EXPANDED, GlusterVolume, Placement, READY, State, condition, condition_is, id_of, is_forgotten,
+    skips_heal_check,
+};
 use crate::store::Caches;
 use crate::units::Id;
 use decide::{Next, decide};
@@ -36,18 +41,24 @@ pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterVolume>> + 
     let of_nodes = nodes.changes().stream().map(move |reference| {
         let node = nodes.get_ref(&reference);
         node.map(|node| {
-            (id_of(node.as_ref()), degraded::node_is_away(&node) || node.spec.state == State::Failed)
+            let away = (
+                degraded::node_is_away(&node),
+                node.spec.state == State::Failed,
+                skips_heal_check(node.as_ref()),
+            );
+            (id_of(node.as_ref()), away)
         })
     });
     let of_devices = devices.changes().stream().map(move |reference| {
         let device = devices.get_ref(&reference);
         device.map(|device| {
-            let broken = degraded::device_is_broken(&device) || device.spec.state == State::Failed;
-            (id_of(device.as_ref()), broken)
+            let given_up = device.spec.state == State::Failed;
+            let hint = skips_heal_check(device.as_ref()) || is_forgotten(device.as_ref());
+            (id_of(device.as_ref()), (degraded::device_is_broken(&device), given_up, hint))
         })
     });
     let volumes = caches.volumes.clone();
-    let mut known: HashMap<Id, bool> = HashMap::new();
+    let mut known: HashMap<Id, (bool, bool, bool)> = HashMap::new();
     let concerned = stream::select(of_nodes, of_devices).flat_map(move |seen| {
         let turned = seen.filter(|(id, away)| known.insert(*id, *away).unwrap_or_default() != *away);
         let found: Vec<_> = match turned {
@@ -70,7 +81,8 @@ fn is_on(volume: &GlusterVolume, id: Id) -> bool {
 pub async fn pass(volume: Arc<GlusterVolume>, context: Arc<Context>) -> Result<Action, PassError> {
     let name = volume.name_any();
     let tried = context.placed_at.lock().get(&name).copied();
-    match decide(&volume, tried, Timestamp::now()) {
+    let leaving = leaving(&context, &volume);
+    match decide(&volume, tried, !leaving.is_empty(), Timestamp::now()) {
         Next::Adopt => adopt(&context, volume.as_ref()).await.map(|_| Action::await_change()),
         Next::Place => {
             context.placed_at.lock().insert(name, Timestamp::now());
@@ -89,6 +101,19 @@ pub async fn pass(volume: Arc<GlusterVolume>, context: Arc<Context>) -> Result<A
             let grown = perform::grow(&context, &volume).await?;
             report(&context, &volume, Report::Grown(grown)).await
         }
+        Next::Replace => {
+            context.placed_at.lock().insert(name, Timestamp::now());
+            context.placing.replace(volume, leaving).await?;
+            Ok(Action::requeue(decide::REFUSED_PAUSE))
+        }
+        Next::Exchange => {
+            let device = volume.status.as_ref().and_then(|status| status.replacement.as_ref());
+            let leaves = device.is_some_and(|replacement| leaving.contains_key(&replacement.device));
+            let exchanged =
+                exchange::exchange(&context, &volume, leaves, is_checked(&context, &volume)).await?;
+            report(&context, &volume, Report::Exchanged(exchanged)).await
+        }
+        Next::Replaced => report(&context, &volume, Report::Replaced).await,
         Next::Settle => report(&context, &volume, Report::Settled).await,
         Next::Lower => lower(&context, &volume).await,
         Next::Rebalance => {
@@ -120,6 +145,25 @@ pub async fn pass(volume: Arc<GlusterVolume>, context: Arc<Context>) -> Result<A
             Ok(pause.map_or_else(Action::await_change, Action::requeue))
         }
     }
+}
+
+/// The devices with bricks of a volume that were given up, by themselves or with their nodes, each with the ask to
+/// give it up if somebody waits for that.
+fn leaving(context: &Context, volume: &GlusterVolume) -> BTreeMap<Id, Option<Id>> {
+    let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
+    let devices = placement.into_iter().flat_map(Placement::active).map(|brick| brick.device);
+    let given_up =
+        |id: Id| Some((id, evacuation::given_up(context, perform::device_of(context, id)?.as_ref())?));
+    devices.filter_map(given_up).collect()
+}
+
+/// Whether a brick stays as long as others of its set need it.
+fn is_checked(context: &Context, volume: &GlusterVolume) -> bool {
+    let replacement = volume.status.as_ref().and_then(|status| status.replacement.as_ref());
+    let device = replacement.and_then(|replacement| perform::device_of(context, replacement.device));
+    let node = device.as_ref().and_then(|device| context.caches.nodes.get(&device.spec.node));
+    let skips = device.is_some_and(|device| skips_heal_check(device.as_ref()));
+    !skips && !node.is_some_and(|node| skips_heal_check(node.as_ref()))
 }
 
 /// Whether its bricks are to grow and have not, the last time that it was tried.

@@ -1,16 +1,19 @@
 //! Acting on the nodes for a volume. Every batch looks before it acts, so all of this may run twice
 //! and may be cut off anywhere.
 
+use std::sync::Arc;
+
 use futures::future::join_all;
 use kube::ResourceExt;
 
+use super::exchange;
 use super::glusterfs::{self, MadeOf};
 use super::reach::Reach;
 use crate::controllers::node::suspect;
 use crate::controllers::{Context, PassError};
 use crate::executor::ops::{brick, gluster};
 use crate::executor::{RunError, run};
-use crate::resources::{GlusterVolume, PlacedBrick, Placement, RebalancePhase, id_of};
+use crate::resources::{GlusterDevice, GlusterVolume, PlacedBrick, Placement, RebalancePhase, id_of};
 use crate::units::Id;
 
 /// What came of making a volume.
@@ -82,12 +85,16 @@ pub struct Cleared {
     pub left: usize,
     /// The first error.
     pub error: Option<RunError>,
+    /// Bricks that are kept, since those that took their places do not have all data yet.
+    pub kept: Vec<Id>,
+    /// Whether it was looked which bricks are to be kept.
+    pub looked: bool,
 }
 
 impl Cleared {
     /// Whether nothing is left.
     pub fn complete(&self) -> bool {
-        self.left == 0 && self.error.is_none()
+        self.left == 0 && self.error.is_none() && self.kept.is_empty()
     }
 }
 
@@ -165,7 +172,7 @@ async fn enlarge(
 
 /// Has every node write down what GlusterFS has made of its bricks, before a client is told that they are
 /// there. A node that has gone meanwhile cannot be asked.
-async fn write_down(reach: &Reach, bricks: &[&PlacedBrick]) -> Result<(), PassError> {
+pub async fn write_down(reach: &Reach, bricks: &[&PlacedBrick]) -> Result<(), PassError> {
     let write_down = |placed: &PlacedBrick| {
         let (node, batch) = (placed.node, brick::write_down(placed.device, placed.id));
         async move { run(reach.transport.as_ref(), reach.manage_host(node)?, &batch).await }
@@ -202,7 +209,7 @@ pub async fn set_allowed(context: &Context, volume: &GlusterVolume, value: &str)
 }
 
 /// Makes bricks on all nodes at once. Gives back those that could not be made, and why.
-async fn make_bricks<'a>(
+pub async fn make_bricks<'a>(
     context: &Context,
     reach: &Reach,
     volume: &GlusterVolume,
@@ -235,7 +242,8 @@ async fn failed<'a, T>(
     Ok(failed)
 }
 
-fn all_unfit(context: &Context, failed: &[(&PlacedBrick, RunError)]) -> Vec<Id> {
+/// The devices to leave out after these errors.
+pub fn all_unfit(context: &Context, failed: &[(&PlacedBrick, RunError)]) -> Vec<Id> {
     failed.iter().flat_map(|(placed, error)| unfit(context, placed, error)).collect()
 }
 
@@ -248,7 +256,24 @@ pub async fn clear_retiring(context: &Context, volume: &GlusterVolume) -> Result
     {
         return Ok(Cleared { left: placement.retiring().count(), error: Some(error), ..Cleared::default() });
     }
-    Ok(remove_bricks(&reach, placement.retiring()).await)
+    let (given_up, left): (Vec<&PlacedBrick>, Vec<_>) =
+        placement.retiring().partition(|brick| exchange::is_given_up(context, brick));
+    let kept = match exchange::kept(&reach, volume, &placement).await {
+        Ok(kept) => kept,
+        Err(error) => return Ok(Cleared { left: left.len(), error: Some(error), ..Cleared::default() }),
+    };
+    let goes = left.into_iter().filter(|brick| !kept.contains(&brick.id));
+    let mut cleared = remove_bricks(&reach, goes).await;
+    (cleared.kept, cleared.looked) = (kept, true);
+    cleared.gone.extend(given_up.iter().map(|brick| brick.id));
+    Ok(cleared)
+}
+
+/// The device of that id.
+pub fn device_of(context: &Context, id: Id) -> Option<Arc<GlusterDevice>> {
+    // Those that REST has made are named by their ids.
+    let named = context.caches.devices.get(&id.to_string()).filter(|device| id_of(device.as_ref()) == id);
+    named.or_else(|| context.caches.devices.find(|device| id_of(device) == id))
 }
 
 /// Removes the gluster volume, then all bricks. Nothing of the bricks is touched before the volume
@@ -330,7 +355,8 @@ fn unfit(context: &Context, placed: &PlacedBrick, error: &RunError) -> Vec<Id> {
     of_node.map(|device| id_of(device.as_ref())).chain([placed.device]).collect()
 }
 
-fn placement_of(volume: &GlusterVolume) -> Placement {
+/// Where the bricks of a volume are.
+pub fn placement_of(volume: &GlusterVolume) -> Placement {
     volume.status.as_ref().and_then(|status| status.placement.clone()).unwrap_or_default()
 }
 

@@ -1,17 +1,20 @@
 //! What a pass over a volume has found, as a status. Pure.
 
+mod exchange;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::decide::look_pause;
+use super::exchange::Exchanged;
 use super::perform::{Cleared, Grown, Made, Moved};
 use crate::controllers::PassError;
 use crate::executor::RunError;
 use crate::executor::ops::gluster::RebalanceState;
 use crate::resources::{
     EXPANDED, FAILED, GlusterVolume, GlusterVolumeStatus, LastError, MountInfo, Observed, OnRefusal, PLACED,
-    READY, Rebalance, RebalancePhase, condition, id_of, set_condition,
+    PlacedBrick, READY, REPLACED, Rebalance, RebalancePhase, condition, id_of, set_condition,
 };
 use crate::units::Bytes;
 
@@ -24,6 +27,10 @@ pub enum Report {
     Grown(Grown),
     /// The bricks give the size that is wanted, or what of it was placed.
     Settled,
+    /// It tried to exchange a brick.
+    Exchanged(Exchanged),
+    /// No brick is on a device that was given up.
+    Replaced,
     /// It began a rebalance or looked how far it is.
     Moved(Moved),
     /// It removed bricks on their way out.
@@ -41,7 +48,9 @@ impl Report {
             Self::Made(Made::NameTaken(text)) if !forget => Again::Paused(PassError::Refused(text.clone())),
             Self::Grown(Grown::Stuck(error)) => Again::Paused(error.clone().into()),
             // The written status wakes the volume again.
-            Self::Made(_) | Self::Grown(_) | Self::Settled => Again::AtAChange,
+            Self::Made(_) | Self::Grown(_) | Self::Settled | Self::Replaced => Again::AtAChange,
+            Self::Exchanged(Exchanged::Held(..) | Exchanged::Moving) => Again::After(heal_pause(volume, now)),
+            Self::Exchanged(_) => Again::AtAChange,
             Self::Moved(Moved::Seen(_)) => {
                 let seen = volume.status.as_ref().and_then(|status| status.rebalance.as_ref());
                 let pause = seen.and_then(|seen| Duration::try_from(look_pause(seen, now)).ok());
@@ -49,9 +58,18 @@ impl Report {
             }
             Self::Moved(_) => Again::After(super::UNREACHED_PAUSE),
             Self::Cleared(cleared) | Self::Unmade(cleared) if cleared.complete() => Again::AtAChange,
+            Self::Cleared(cleared) if !cleared.kept.is_empty() => Again::After(heal_pause(volume, now)),
             Self::Cleared(_) | Self::Unmade(_) => Again::After(super::UNREACHED_PAUSE),
         }
     }
+}
+
+/// The pause between two looks at what is to be healed: the longer it takes, the less often it is looked at.
+fn heal_pause(volume: &GlusterVolume, now: Timestamp) -> Duration {
+    let since =
+        condition(volume.conditions(), REPLACED).map_or(now, |replaced| replaced.last_transition_time.0);
+    let seconds = now.duration_since(since).as_secs() / 8;
+    Duration::from_secs(seconds.clamp(1, 60).unsigned_abs())
 }
 
 /// When to look at a volume again.
@@ -102,6 +120,8 @@ pub fn status(volume: &GlusterVolume, news: Report, now: Timestamp, attempts: u3
         }
         Report::Grown(grown) => note.grown(grown, volume.spec.size, forget, attempts),
         Report::Settled => note.settled(volume.spec.size),
+        Report::Exchanged(exchanged) => note.exchanged(exchanged, attempts),
+        Report::Replaced => note.replaced(),
         Report::Moved(moved) => note.moved(moved),
         Report::Cleared(cleared) => {
             note.cleared(&cleared);
@@ -322,6 +342,11 @@ impl Note<'_> {
     fn cleared(&mut self, cleared: &Cleared) {
         if let Some(placement) = self.status.placement.as_mut() {
             placement.bricks.retain(|brick| !cleared.gone.contains(&brick.id));
+            // Nobody needs it any more, even if its node cannot be asked to remove it.
+            let spared = |brick: &&mut PlacedBrick| brick.retiring && !cleared.kept.contains(&brick.id);
+            if cleared.looked {
+                placement.bricks.iter_mut().filter(spared).for_each(|brick| brick.replaced_by = None);
+            }
         }
         match &cleared.error {
             Some(error) => self.error(error),

@@ -10,12 +10,14 @@ pub const HEKETI_ID_OPTION: &str = "user.heketi.id";
 /// The option that says that a volume is ours.
 pub const OWNER_OPTION: &str = "user.bricklayer.id";
 
-fn gluster<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Argv {
+/// The gluster command with these words.
+pub(super) fn gluster<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Argv {
     let head = ["gluster", "--mode=script", "--timeout=600"].map(String::from);
     Argv::new(head.into_iter().chain(words.into_iter().map(Into::into)))
 }
 
-fn xml<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Argv {
+/// The gluster command with these words, answered in XML.
+pub(super) fn xml<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Argv {
     gluster(words.into_iter().map(Into::into).chain(["--xml".to_owned()]))
 }
 

@@ -4,6 +4,7 @@
 
 pub mod brick;
 pub mod gluster;
+pub mod heal;
 pub mod lvm;
 pub mod mount;
 

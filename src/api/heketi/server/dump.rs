@@ -13,7 +13,7 @@ use super::super::answer::{self, Answer, Refused};
 use super::super::json;
 use super::super::view::{self, sees_cluster, sees_device, sees_node};
 use super::super::wire;
-use super::operations::{Operation, Work, of_volume};
+use super::operations::{Operation, Work, of_device, of_volume};
 use crate::intent::given_up;
 use crate::resources::{GlusterDevice, GlusterNode, GlusterVolume, PlacedBrick, Placement, id_of};
 use crate::units::Id;
@@ -145,6 +145,9 @@ async fn dump(face: &Face) -> Result<Dump, Refused> {
     let devices = face.intent.devices.list();
     for device in devices.iter().filter(|device| sees_device(device)) {
         dump.add_device(face, device, &volumes);
+    }
+    for operation in devices.iter().filter_map(|device| of_device(device)) {
+        dump.pendingoperations.insert(operation.id.to_string(), pending_operation(&operation));
     }
     for node in face.intent.nodes.list().iter().filter(|node| sees_node(node)) {
         dump.add_node(face, node, &devices);

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
-use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
@@ -144,7 +143,7 @@ fn host(face: &Face, node: &GlusterNode) -> ByHost {
 }
 
 fn operations(face: &Face, registry: &mut Registry) {
-    let all = under_way(&face.intent.volumes.list(), Timestamp::now());
+    let all = under_way(face);
     let failed = all.iter().filter(|operation| operation.failed).count();
     let in_flight = all.iter().filter(|operation| operation.in_flight).count();
     single(registry, "operations_stale_count", "Number of Stale Operations", 0);

@@ -4,8 +4,6 @@
 //! is being made, deleted or enlarged says so itself, so nothing can be forgotten or be stale. The id of an
 //! operation is derived from the object and the kind of work, and stays the same as long as the work goes on.
 
-use std::sync::Arc;
-
 use http::StatusCode;
 use jiff::Timestamp;
 
@@ -19,7 +17,10 @@ use super::super::wire::{
     CleanUp, OperationChange, OperationCounts, OperationDetails, OperationInfo, OperationList,
 };
 use crate::intent::given_up;
-use crate::resources::{EXPANDED, FAILED, GlusterVolume, PlacedBrick, Placement, condition, id_of};
+use crate::resources::{
+    DRAINED, EXPANDED, FAILED, GlusterDevice, GlusterVolume, PlacedBrick, Placement, State, condition,
+    condition_is, id_of,
+};
 use crate::units::{Bytes, Id};
 
 /// What kind of work an operation is.
@@ -31,6 +32,8 @@ pub enum Work {
     Delete,
     /// A volume is enlarged.
     Expand,
+    /// A device is given up.
+    Remove,
 }
 
 impl Work {
@@ -40,6 +43,7 @@ impl Work {
             Self::Create => "create-volume",
             Self::Delete => "delete-volume",
             Self::Expand => "expand-volume",
+            Self::Remove => "remove-device",
         }
     }
 
@@ -49,6 +53,7 @@ impl Work {
             Self::Create => 1,
             Self::Delete => 2,
             Self::Expand => 3,
+            Self::Remove => 6,
         }
     }
 }
@@ -66,6 +71,8 @@ pub enum Change {
     DeleteVolume,
     /// A volume becomes larger by so much.
     ExpandVolume(Bytes),
+    /// A device goes.
+    RemoveDevice,
 }
 
 impl Change {
@@ -77,6 +84,7 @@ impl Change {
             Self::DeleteBrick => "Delete brick",
             Self::DeleteVolume => "Delete volume",
             Self::ExpandVolume(_) => "Expand volume",
+            Self::RemoveDevice => "Remove device",
         }
     }
 
@@ -88,6 +96,7 @@ impl Change {
             Self::DeleteBrick => 3,
             Self::DeleteVolume => 4,
             Self::ExpandVolume(_) => 5,
+            Self::RemoveDevice => 8,
         }
     }
 
@@ -134,10 +143,29 @@ impl Operation {
 }
 
 /// What is under way, in ascending order of ids.
-pub fn under_way(volumes: &[Arc<GlusterVolume>], now: Timestamp) -> Vec<Operation> {
-    let mut all: Vec<Operation> = volumes.iter().filter_map(|volume| of_volume(volume, now)).collect();
+pub fn under_way(face: &Face) -> Vec<Operation> {
+    let now = Timestamp::now();
+    let (volumes, devices) = (face.intent.volumes.list(), face.intent.devices.list());
+    let of_volumes = volumes.iter().filter_map(|volume| of_volume(volume, now));
+    let mut all: Vec<Operation> = of_volumes.chain(devices.iter().filter_map(|d| of_device(d))).collect();
     all.sort_unstable_by_key(|operation| operation.id);
     all
+}
+
+/// The removal of a device, as long as it lasts.
+pub fn of_device(device: &GlusterDevice) -> Option<Operation> {
+    let leaves = device.spec.state == State::Failed && !condition_is(device.conditions(), DRAINED);
+    let (id, word) = (id_of(device), Work::Remove.word());
+    let since = condition(device.conditions(), DRAINED)
+        .map_or(0, |drained| drained.last_transition_time.0.as_second());
+    leaves.then(|| Operation {
+        id: id.derive(&format!("{word} {}", device.metadata.uid.as_deref().unwrap_or_default())),
+        work: Work::Remove,
+        failed: false,
+        in_flight: true,
+        since,
+        changes: vec![(id, Change::RemoveDevice)],
+    })
 }
 
 /// What is under way for a volume.
@@ -156,6 +184,7 @@ pub fn of_volume(volume: &GlusterVolume, now: Timestamp) -> Option<Operation> {
             let by = Bytes(placement.size.unwrap_or(has).0.saturating_sub(has.0));
             (placement.adding().collect(), Change::AddBrick, Change::ExpandVolume(by))
         }
+        Work::Remove => return None,
     };
     Some(Operation {
         id: id.derive(&format!("{} {}", work.word(), volume.metadata.uid.as_deref().unwrap_or_default())),
@@ -186,13 +215,14 @@ fn since(volume: &GlusterVolume, work: Work) -> i64 {
         Work::Expand => {
             condition(volume.conditions(), EXPANDED).map(|expanded| &expanded.last_transition_time)
         }
+        Work::Remove => None,
     };
     time.map_or(0, |time| time.0.as_second())
 }
 
 /// `GET /operations`
 pub fn counts(face: &Face) -> Answer {
-    let all = under_way(&face.intent.volumes.list(), Timestamp::now());
+    let all = under_way(face);
     let failed = all.iter().filter(|operation| operation.failed).count();
     let counts = OperationCounts {
         total: all.len(),
@@ -206,17 +236,14 @@ pub fn counts(face: &Face) -> Answer {
 
 /// `GET /operations/pending`
 pub fn list(face: &Face) -> Answer {
-    let all = under_way(&face.intent.volumes.list(), Timestamp::now());
+    let all = under_way(face);
     let shown = |operation: &Operation| operation.info(if operation.in_flight { "in-flight" } else { "" });
     answer::json(StatusCode::OK, &OperationList { pendingoperations: all.iter().map(shown).collect() })
 }
 
 /// `GET /operations/pending/{id}`; the refusal names the id, unlike elsewhere.
 pub fn info(face: &Face, id: &str) -> Result<Answer, Refused> {
-    let volumes = face.intent.volumes.list();
-    let now = Timestamp::now();
-    let found =
-        volumes.iter().filter_map(|volume| of_volume(volume, now)).find(|one| one.id.to_string() == id);
+    let found = under_way(face).into_iter().find(|one| one.id.to_string() == id);
     let found = found.ok_or_else(|| Refused::missing(format!("Id not found: {id}")))?;
     let changes = found
         .changes

@@ -23,6 +23,13 @@ pub enum Fault {
         /// Its error stream.
         stderr: String,
     },
+    /// The work is done, and its answer says something else wherever it says `find`.
+    Edit {
+        /// What the answer says.
+        find: String,
+        /// What stands there instead.
+        replace: String,
+    },
     /// Nothing is done, and no answer comes before the deadline of the batch.
     Hang,
     /// The command is done, the rest of the batch is not, and no answer comes.

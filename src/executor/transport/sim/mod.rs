@@ -27,7 +27,7 @@
 //! ```
 //!
 //! `restart` counts: a node restarts once when its number is raised. Other faults are
-//! `{"fail_after": {...}}`, `"hang"`, `"lose_reply"` and `"node_down"`. All fields but `fault` may be
+//! `{"fail_after": {...}}`, `{"edit": {"find": "a", "replace": "b"}}`, `"hang"`, `"lose_reply"` and `"node_down"`. All fields but `fault` may be
 //! left out. With [`SimOptions::log_commands`], `commands.log` gets every command as a line of JSON.
 //!
 //! One process holds the state. Others reach the nodes through a socket ([`serve`], [`SimSocket`]), and

@@ -112,6 +112,11 @@ impl Run<'_> {
                 self.execute(argv)?;
                 Ok(failure(exit, stderr))
             }
+            Fault::Edit { find, replace } => {
+                let mut output = self.execute(argv)?;
+                output.stdout = output.stdout.replace(&find, &replace);
+                Ok(output)
+            }
             Fault::Hang => {
                 tokio::time::sleep_until(self.deadline).await;
                 self.begun = true;

@@ -1,0 +1,295 @@
+//! Devices and nodes are given up: their bricks move elsewhere, or it is said why they cannot.
+
+use std::sync::Arc;
+
+use bricklayer::executor::transport::sim::{Fault, Rule};
+use bricklayer::intent;
+use bricklayer::resources::{
+    DRAINED, Durability, GlusterDevice, GlusterNode, GlusterVolume, GlusterVolumeSpec, PlacedBrick, REPLACED,
+    State, condition, condition_is,
+};
+use bricklayer::units::Id;
+
+use crate::boundaries::{AT_ONCE, commands, faults, nothing_remains, with_fault};
+use crate::rig::{
+    Rig, RigOptions, device_name, directory, host, id, in_runtime, node_name, on_copies, prepared, wish,
+};
+
+fn bricks(volume: &GlusterVolume) -> Vec<PlacedBrick> {
+    volume.status.as_ref().unwrap().placement.as_ref().unwrap().bricks.clone()
+}
+
+/// The number of a node by the id of a brick's.
+fn node_of(brick: &PlacedBrick) -> usize {
+    (1..=9).find(|n| brick.node.to_string() == node_name(*n)).expect("a node")
+}
+
+async fn give_up(rig: &Rig, device: &str, ask: Option<Id>) {
+    intent::device::set_state(&rig.intent, device, State::Failed, ask, true).await.expect("an answer");
+}
+
+async fn drained(rig: &Rig, device: &str) -> Arc<GlusterDevice> {
+    let gone = |seen: Option<&GlusterDevice>| condition_is(seen?.conditions(), DRAINED).then_some(());
+    rig.until(&rig.caches.devices, device, "is drained", gone).await;
+    rig.caches.devices.get(device).unwrap()
+}
+
+/// Waits until an ask was refused and the device is offline again; gives back the reason and the text.
+async fn refused(rig: &Rig, device: &str, ask: Id) -> (String, String) {
+    let over = |seen: Option<&GlusterDevice>| {
+        let seen = seen?;
+        let evacuation = seen.status.as_ref()?.evacuation.as_ref().filter(|one| one.ask == ask)?;
+        let said = (evacuation.reason.clone(), evacuation.message.clone());
+        (seen.spec.state == State::Offline).then_some(said)
+    };
+    rig.until(&rig.caches.devices, device, "was refused", over).await
+}
+
+/// A volume, and the device and the place of its first brick.
+async fn with_volume(rig: &Rig, spec: GlusterVolumeSpec) -> (PlacedBrick, String) {
+    rig.create_ready("v", spec).await;
+    let first = bricks(&rig.volume("v").await.unwrap())[0].clone();
+    let device = device_name(node_of(&first), 0);
+    (first, device)
+}
+
+#[test]
+fn a_brick_moves_and_its_device_can_be_removed() {
+    for durability in [
+        Durability::replicate(3),
+        Durability::replicate(2),
+        Durability::arbiter(bricklayer::resources::AVERAGE_FILE),
+        Durability::disperse(2, 1),
+    ] {
+        in_runtime(async {
+            let made = directory();
+            let rig = Rig::open(made.path(), RigOptions::default()).await;
+            rig.make_topology(4, 1).await;
+            let (old, device) = with_volume(&rig, GlusterVolumeSpec { durability, ..wish(4) }).await;
+            let before = bricks(&rig.volume("v").await.unwrap());
+            give_up(&rig, &device, Some(Id::random())).await;
+            drained(&rig, &device).await;
+            let replaced =
+                |seen: Option<&GlusterVolume>| condition_is(seen?.conditions(), REPLACED).then_some(());
+            rig.until(&rig.caches.volumes, &id("v").to_string(), "has replaced it", replaced).await;
+            let after = bricks(&rig.volume("v").await.unwrap());
+            assert_eq!(after[1..], before[1..], "the others stay where they are");
+            let new = &after[0];
+            assert_eq!(
+                (new.set, new.position, new.size, new.arbiter),
+                (old.set, old.position, old.size, old.arbiter)
+            );
+            assert!(new.device != old.device && new.replaces.is_none() && new.id != old.id, "{new:?}");
+            assert!(before.iter().all(|brick| brick.node != new.node), "{new:?}");
+            assert_eq!(rig.agrees().await, before.len());
+            let gone = rig.store.get::<GlusterDevice>(&device).await.unwrap().unwrap();
+            intent::device::delete(&rig.intent, &gone, false).await.unwrap();
+            let absent = |seen: Option<&GlusterDevice>| seen.is_none().then_some(());
+            rig.until(&rig.caches.devices, &device, "is gone", absent).await;
+            nothing_remains(&rig).await;
+            rig.close().await;
+        });
+    }
+}
+
+#[test]
+fn without_another_place_it_is_offline_again_and_says_why() {
+    in_runtime(async {
+        let made = directory();
+        let rig = Rig::open(made.path(), RigOptions::default()).await;
+        rig.make_topology(3, 1).await;
+        let (old, device) = with_volume(&rig, wish(4)).await;
+        let ask = Id::random();
+        give_up(&rig, &device, Some(ask)).await;
+        let (reason, text) = refused(&rig, &device, ask).await;
+        assert_eq!(reason, "NoReplacement");
+        assert!(text.contains(&old.id.to_string()) && text.contains("its set has bricks on"), "{text}");
+        assert_eq!(bricks(&rig.volume("v").await.unwrap())[0], old, "nothing has changed");
+        assert_eq!(rig.agrees().await, 3);
+
+        // Who does not wait for an answer is served when there is room.
+        give_up(&rig, &device, None).await;
+        let waits = |seen: Option<&GlusterDevice>| {
+            condition(seen?.conditions(), DRAINED)
+                .filter(|drained| drained.reason == "NoReplacement")
+                .map(drop)
+        };
+        rig.until(&rig.caches.devices, &device, "says why", waits).await;
+        assert!(rig.ask_node(4).await && rig.ask_device(4, 0).await);
+        drained(&rig, &device).await;
+        assert_eq!(node_of(&bricks(&rig.volume("v").await.unwrap())[0]), 4);
+        nothing_remains(&rig).await;
+        rig.close().await;
+    });
+}
+
+#[test]
+fn what_nobody_else_has_stays() {
+    in_runtime(async {
+        let made = directory();
+        let rig = Rig::open(made.path(), RigOptions::default()).await;
+        rig.make_topology(3, 1).await;
+        let spec = GlusterVolumeSpec { durability: Durability::none(), ..wish(4) };
+        let (old, device) = with_volume(&rig, spec).await;
+        let ask = Id::random();
+        give_up(&rig, &device, Some(ask)).await;
+        let (reason, text) = refused(&rig, &device, ask).await;
+        assert_eq!(reason, "Unreplaceable");
+        assert!(text.contains("nobody else has the data of brick"), "{text}");
+        assert_eq!(bricks(&rig.volume("v").await.unwrap()), [old]);
+        nothing_remains(&rig).await;
+        rig.close().await;
+    });
+}
+
+/// What GlusterFS says of a brick that it has nothing to heal for.
+fn entries(brick: &PlacedBrick, count: &str) -> Rule {
+    let said = |count: &str| {
+        format!(
+            "{}</name>\n        <status>Connected</status>\n        <numberOfEntries>{count}<",
+            brick.address()
+        )
+    };
+    Rule::always("volume heal", Fault::Edit { find: said("0"), replace: said(count) })
+}
+
+#[test]
+fn a_brick_that_others_need_stays_until_they_are_healed() {
+    in_runtime(async {
+        let made = directory();
+        let rig = Rig::open(made.path(), RigOptions::default()).await;
+        rig.make_topology(4, 1).await;
+        let (old, device) = with_volume(&rig, wish(4)).await;
+        rig.sim.faults().add(entries(&old, "3"));
+        let ask = Id::random();
+        give_up(&rig, &device, Some(ask)).await;
+        let (reason, text) = refused(&rig, &device, ask).await;
+        assert_eq!(reason, "HealSource");
+        let words = format!("Cannot replace brick {} as it is source brick for data to be healed", old.id);
+        assert!(text.contains(&words), "{text}");
+        rig.sim.faults().clear();
+        // A new brick that was asked for meanwhile goes again.
+        assert_eq!(rig.agrees().await, 3);
+
+        // Its set is being healed: it waits for that.
+        let other = bricks(&rig.volume("v").await.unwrap())[1].clone();
+        rig.sim.faults().add(entries(&other, "7"));
+        give_up(&rig, &device, Some(Id::random())).await;
+        let waits = |seen: Option<&GlusterVolume>| {
+            condition(seen?.conditions(), REPLACED).filter(|replaced| replaced.reason == "Healing").map(drop)
+        };
+        rig.until(&rig.caches.volumes, &id("v").to_string(), "waits", waits).await;
+        assert_eq!(bricks(&rig.volume("v").await.unwrap())[0], old);
+        rig.sim.faults().clear();
+        drained(&rig, &device).await;
+        assert_eq!(rig.agrees().await, 3);
+
+        // Without the check nothing is waited for.
+        let (old, device) = {
+            let first = bricks(&rig.volume("v").await.unwrap())[0].clone();
+            let device = device_name(node_of(&first), 0);
+            (first, device)
+        };
+        rig.sim.faults().add(entries(&old, "3"));
+        intent::device::set_state(&rig.intent, &device_name(node_of(&old), 0), State::Online, None, true)
+            .await
+            .unwrap();
+        for n in 1..=4 {
+            intent::device::set_state(&rig.intent, &device_name(n, 0), State::Online, None, true)
+                .await
+                .unwrap();
+        }
+        intent::device::set_state(&rig.intent, &device, State::Failed, Some(Id::random()), false)
+            .await
+            .unwrap();
+        drained(&rig, &device).await;
+        rig.sim.faults().clear();
+        nothing_remains(&rig).await;
+        rig.close().await;
+    });
+}
+
+#[test]
+fn a_dead_node_is_given_up_and_forgotten() {
+    in_runtime(async {
+        let made = directory();
+        let rig = Rig::open(made.path(), RigOptions::default()).await;
+        rig.make_topology(4, 2).await;
+        for n in 0..3 {
+            rig.create_ready(&format!("v{n}"), wish(2)).await;
+        }
+        let dead = node_of(&bricks(&rig.volume("v0").await.unwrap())[0]);
+        rig.sim.faults().down(&host(dead));
+        let node = node_name(dead);
+        intent::node::set_state(&rig.intent, &node, State::Failed, Some(Id::random()), true).await.unwrap();
+        let gone = |seen: Option<&GlusterNode>| condition_is(seen?.conditions(), DRAINED).then_some(());
+        rig.until(&rig.caches.nodes, &node, "is drained", gone).await;
+        for n in 0..3 {
+            let volume = rig.volume(&format!("v{n}")).await.unwrap();
+            assert!(
+                bricks(&volume).iter().all(|brick| node_of(brick) != dead || brick.retiring),
+                "{volume:#?}"
+            );
+        }
+        for d in 0..2 {
+            let name = device_name(dead, d);
+            let failed = |seen: Option<&GlusterDevice>| (seen?.spec.state == State::Failed).then_some(());
+            rig.until(&rig.caches.devices, &name, "has failed with its node", failed).await;
+            let device = rig.store.get::<GlusterDevice>(&name).await.unwrap().unwrap();
+            let held =
+                bricks(&rig.volume("v0").await.unwrap()).iter().any(|brick| brick.device == id_of(&device));
+            let refused = intent::device::delete(&rig.intent, &device, false).await;
+            assert!(refused.is_err() || !held, "nobody has seen its bricks gone");
+            intent::device::delete(&rig.intent, &device, true).await.unwrap();
+            let absent = |seen: Option<&GlusterDevice>| seen.is_none().then_some(());
+            rig.until(&rig.caches.devices, &name, "is forgotten", absent).await;
+        }
+        for n in 0..3 {
+            let volume = rig.volume(&format!("v{n}")).await.unwrap();
+            assert_eq!(bricks(&volume).len(), 3, "{volume:#?}");
+        }
+        rig.close().await;
+    });
+}
+
+fn id_of(device: &GlusterDevice) -> Id {
+    bricklayer::resources::id_of(device)
+}
+
+#[test]
+fn every_fault_at_every_command_of_an_exchange_comes_to_an_end() {
+    let prepared = prepared(RigOptions::default(), async |rig| {
+        rig.make_topology(5, 1).await;
+        with_volume(rig, wish(4)).await;
+    });
+    let work = async |rig: &Rig| {
+        let first = bricks(&rig.volume("v").await.unwrap())[0].clone();
+        let device = device_name(node_of(&first), 0);
+        give_up(rig, &device, None).await;
+        drained(rig, &device).await;
+    };
+    let commands = commands(prepared.path(), work);
+    assert!(commands.iter().any(|rule| rule.command.contains("replace-brick")), "{commands:?}");
+    assert!(commands.iter().any(|rule| rule.command.contains("lvremove")), "{commands:?}");
+    on_copies(prepared.path(), faults(commands), AT_ONCE, |directory, rule| {
+        in_runtime(async {
+            let down = rule.fault == Fault::NodeDown;
+            let rig = with_fault(directory, rule).await;
+            let first = bricks(&rig.volume("v").await.unwrap())[0].clone();
+            let device = device_name(node_of(&first), 0);
+            give_up(&rig, &device, None).await;
+            if down {
+                tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+                rig.sim.faults().clear();
+            }
+            drained(&rig, &device).await;
+            // One that no command has met is not for the checker's own looks.
+            rig.sim.faults().clear();
+            assert_eq!(rig.agrees().await, 3);
+            let after = bricks(&rig.volume("v").await.unwrap());
+            assert!(after.iter().all(|brick| brick.device != first.device), "{after:?}");
+            nothing_remains(&rig).await;
+            rig.close().await;
+        });
+    });
+}
