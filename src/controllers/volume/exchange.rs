@@ -72,7 +72,11 @@ async fn may_go(
     let set = of_set(placement, old.set);
     let position = set.iter().position(|(_, brick)| brick.id == old.id).unwrap_or(usize::MAX);
     let bricks: Vec<_> = set.iter().filter_map(|(at, _)| seen.get(*at).cloned()).collect();
-    Ok(spare::may_go(&bricks, position, &volume.spec.durability))
+    let verdict = spare::may_go(&bricks, position, &volume.spec.durability);
+    if let Err(Hold::Healing | Hold::Source) = verdict {
+        glusterfs::hurry_heal(reach, volume, placement).await;
+    }
+    Ok(verdict)
 }
 
 /// Of the bricks that were exchanged, those whose successors do not have all their data yet: they are not removed.
@@ -88,7 +92,11 @@ pub async fn kept(reach: &Reach, volume: &GlusterVolume, placement: &Placement) 
         let bricks: Vec<_> = set.iter().filter_map(|(at, _)| seen.get(*at).cloned()).collect();
         spare::healed(&bricks).is_err()
     };
-    Ok(exchanged.iter().filter(heals).map(|brick| brick.id).collect())
+    let kept: Vec<Id> = exchanged.iter().filter(heals).map(|brick| brick.id).collect();
+    if !kept.is_empty() {
+        glusterfs::hurry_heal(reach, volume, placement).await;
+    }
+    Ok(kept)
 }
 
 /// The bricks of a set that serve the volume, each with its position in the whole volume.

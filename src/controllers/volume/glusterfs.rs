@@ -166,6 +166,16 @@ pub async fn exchange(
     }
 }
 
+/// Has GlusterFS heal what is to be healed now. That it does not, while a brick is away for example, is no error: it is
+/// looked at again, and asked again.
+pub async fn hurry_heal(reach: &Reach, volume: &GlusterVolume, placement: &Placement) {
+    let batch = heal::launch_heal(&volume.volume_name());
+    let Some(host) = reach.gluster_hosts(placement).first().copied() else { return };
+    if let Err(error) = run(reach.transport.as_ref(), host, &batch).await {
+        tracing::debug!(%error, "a heal was not launched");
+    }
+}
+
 /// Looks what is to be healed: brick by brick, in the order of the volume.
 pub async fn see_heal(
     reach: &Reach,

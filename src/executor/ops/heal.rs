@@ -20,6 +20,12 @@ pub fn heal_info(name: &str) -> Batch {
     Batch::one(xml(["volume", "heal", name, "info"]), GLUSTER_DEADLINE)
 }
 
+/// Has GlusterFS heal what is to be healed now. By itself it looks every ten minutes (cluster.heal-timeout), and misses
+/// a brick that has just taken another one's place.
+pub fn launch_heal(name: &str) -> Batch {
+    Batch::one(gluster(["volume", "heal", name]), GLUSTER_DEADLINE).locked("gluster")
+}
+
 /// Puts a new brick, given as `host:path`, in the place of an old one. The new one is filled from the others of
 /// its set.
 pub fn replace_brick(name: &str, old: &str, new: &str) -> Batch {

@@ -18,6 +18,7 @@ down no-such-host
 = gluster-volume-list-none
 = gluster-volume-info-absent
 = gluster-volume-info-absent-text
+= gluster-volume-heal-absent
 = gluster-volume-heal-info-absent
 = gluster-volume-delete-absent
 = gluster-volume-delete-absent-xml
@@ -154,6 +155,7 @@ brick node3 a1000000000000000000000000000003 a1000000000000000000000000000000
 = gluster-volume-create-same-node
 = gluster-volume-create-stranger
 = gluster-volume-create-wrong-count
+= gluster-volume-heal-not-started
 = gluster-volume-heal-info-not-started
 = gluster-volume-set
 = gluster-volume-set-mark
@@ -172,6 +174,7 @@ brick node3 a1000000000000000000000000000003 a1000000000000000000000000000000
 = gluster-volume-start-started-force
 = gluster-volume-delete-started
 = gluster-volume-info-one
+= gluster-volume-heal
 = gluster-volume-heal-info
 = gluster-peer-detach-with-bricks
 

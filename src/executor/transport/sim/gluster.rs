@@ -50,6 +50,7 @@ pub(super) fn run(state: &mut State, node: &Text, words: &[String], down: &BTree
         ["volume", "info", name] => print::one_volume(at.state, node, name, xml),
         ["volume", "list"] => print::volume_list(at.state, node),
         ["volume", "heal", name, "info"] if xml => print::heal_info(at.state, node, name, down),
+        ["volume", "heal", name] if !xml => print::heal_launched(at.state, node, name),
         ["volume", "rebalance", name, verb @ ("start" | "status" | "stop")] => {
             rebalance::run(at.state, node, (name, verb), xml, down)
         }

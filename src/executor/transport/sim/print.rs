@@ -122,6 +122,25 @@ pub(super) fn volume_list(state: &State, node: &Text) -> Done {
     Done::wrote(names)
 }
 
+/// `volume heal NAME`: nothing is ever to heal, so there is nothing to do.
+pub(super) fn heal_launched(state: &State, node: &Text, name: &str) -> Done {
+    let title = format!("Launching heal operation to perform index self heal on volume {name} has been");
+    let refused = |why: String| {
+        let mut done = Done::wrote(String::new());
+        done.output.exit = 1;
+        done.output.stderr = format!("{title} unsuccessful:\n{why}\n");
+        done
+    };
+    match state.pool_of(node).and_then(|pool| pool.volumes.get(&Text::from(name))) {
+        None => refused(format!("Volume {name} does not exist")),
+        Some(volume) if volume.status != 1 => refused(format!("Volume {name} is not started.")),
+        Some(volume) if volume.replica < 2 && volume.disperse == 0 => {
+            refused(format!("Self-heal-daemon is disabled. Heal will not be triggered on volume {name}"))
+        }
+        Some(_) => Done::wrote(format!("{title} successful \nUse heal info commands to check status.\n")),
+    }
+}
+
 /// `volume heal NAME info --xml`: nothing is ever to heal; bricks of nodes that are down are
 /// not connected.
 pub(super) fn heal_info(state: &State, node: &Text, name: &str, down: &BTreeSet<Text>) -> Done {
