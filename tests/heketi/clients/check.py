@@ -8,7 +8,20 @@ import requests
 from heketi import HeketiClient
 
 URL, KEY = sys.argv[1:]
-client = HeketiClient(URL, "admin", KEY)
+
+
+class Counting(HeketiClient):
+    """Remembers which of its functions were called."""
+
+    called = set()
+
+    def __getattribute__(self, name):
+        if not name.startswith("_") and callable(getattr(HeketiClient, name, None)):
+            Counting.called.add(name)
+        return super().__getattribute__(name)
+
+
+client = Counting(URL, "admin", KEY)
 
 
 def refused(status, text, call, *arguments):
@@ -77,6 +90,28 @@ assert client.node_state(node["id"], {"state": "online"})
 assert client.node_delete(node["id"])
 assert client.cluster_delete(mine["id"])
 assert client.cluster_list()["clusters"] == [cluster]
+
+# giving up a device of the estate: its brick moves
+three = {"type": "replicate", "replicate": {"replica": 3}}
+volume = client.volume_create({"size": 2, "durability": three})
+old = volume["bricks"][0]["device"]
+assert client.device_set_tags(old, {"change_type": "set", "tags": {"old": "yes"}})
+assert client.device_info(old)["tags"] == {"old": "yes"}
+assert client.device_resync(old)
+refused(500, "Device must be offline", client.device_state, old, {"state": "failed"})
+assert client.device_state(old, {"state": "offline"})
+assert client.device_state(old, {"state": "failed"})
+moved = client.volume_info(volume["id"])
+assert old not in [brick["device"] for brick in moved["bricks"]] and len(moved["bricks"]) == 3, moved
+assert client.device_info(old)["bricks"] == []
+assert client.device_state(old, {"state": "offline"}) and client.device_state(old, {"state": "online"}) is not None
+assert client.volume_delete(volume["id"])
+dump = client.db_dump().json()
+assert cluster in dump["clusterentries"] and dump["volumeentries"] == {}, dump
+
+not_served = {name for name in dir(HeketiClient) if name.startswith("block_volume_")}
+functions = {name for name in dir(HeketiClient) if not name.startswith("_") and callable(getattr(HeketiClient, name))}
+assert functions - not_served <= Counting.called, functions - not_served - Counting.called
 
 # roles
 user = HeketiClient(URL, "admin", "wrong")
