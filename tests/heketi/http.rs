@@ -28,6 +28,17 @@ pub async fn send(
     authorization: Option<&str>,
     body: Option<&[u8]>,
 ) -> Answer {
+    try_send(address, method, path, authorization, body).await.unwrap()
+}
+
+/// The same to a server that may not be there, or may end before it has answered.
+pub async fn try_send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    authorization: Option<&str>,
+    body: Option<&[u8]>,
+) -> std::io::Result<Answer> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     if let Some(authorization) = authorization {
         head.push_str(&format!("Authorization: {authorization}\r\n"));
@@ -37,16 +48,17 @@ pub async fn send(
     }
     head.push_str("\r\n");
     let exchange = async {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(head.as_bytes()).await.unwrap();
-        stream.write_all(body.unwrap_or_default()).await.unwrap();
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(body.unwrap_or_default()).await?;
         let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).await.unwrap();
-        bytes
+        stream.read_to_end(&mut bytes).await?;
+        Ok::<_, std::io::Error>(bytes)
     };
     let bytes =
-        tokio::time::timeout(Duration::from_secs(60), exchange).await.expect("an answer within a minute");
-    parsed(&bytes)
+        tokio::time::timeout(Duration::from_secs(60), exchange).await.expect("an answer within a minute")?;
+    let whole = bytes.windows(4).any(|four| four == b"\r\n\r\n");
+    if whole { Ok(parsed(&bytes)) } else { Err(std::io::ErrorKind::UnexpectedEof.into()) }
 }
 
 fn parsed(bytes: &[u8]) -> Answer {

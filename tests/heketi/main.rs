@@ -11,3 +11,4 @@ mod fuzz;
 mod http;
 mod recorded;
 mod server;
+mod turmoil;
