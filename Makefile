@@ -38,6 +38,8 @@ test: ## Run every test that needs no root; sets itself up
 
 test-long: ## Run the tests that gain by repetition, with more rounds or for longer (the last one: root)
 	@tests/setup
+	BRICKLAYER_TEST_PAIRS=1 $(CARGO) test --locked --test crash
+	BRICKLAYER_TEST_FUZZ=200000 BRICKLAYER_TEST_SEED=$$RANDOM $(CARGO) test --locked --test heketi -- fuzz turmoil --nocapture
 	BRICKLAYER_TEST_LOOPS=500 $(CARGO) test --locked --test kubernetes -- 'come and go'
 	@tests/setup real
 	$(CARGO) test --locked --test real -- csi-sanity

@@ -3,8 +3,11 @@
 //! one after the other, not a sample. Each time another process opens the same store and the same
 //! nodes, and the checker has to find nothing lost, left over or stuck.
 //!
+//! With BRICKLAYER_TEST_PAIRS, as `make test-long` sets it, the process that comes after is killed too, at one of
+//! its own moments, and a third one has to find everything right.
+//!
 //! The test starts itself: `crash child SCENARIO DIRECTORY list FILE` lists the moments, `... kill
-//! MOMENT` dies at one of them. An argument that is no option selects scenarios by name.
+//! MOMENT` dies at one of them, `... recover MOMENT` asks for nothing and dies on the way to rest. An argument that is no option selects scenarios by name.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a case fails by panicking")]
 
@@ -32,6 +35,8 @@ const AT_ONCE: usize = 6;
 const LISTS: usize = 3;
 /// How often a moment that came in a list is waited for.
 const TRIES: usize = 4;
+/// The latest moment at which the second process of a pair is killed.
+const LATEST: usize = 40;
 /// A child that takes longer is stuck.
 const CHILD_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -139,12 +144,24 @@ fn kill_at(scenario: &Scenario, prepared: &Path, moment: &str) -> bool {
     let text = String::from_utf8(output.stdout).expect("text");
     let said = text.lines().filter_map(|line| line.strip_prefix("acknowledged "));
     let acknowledged: BTreeSet<String> = said.map(str::to_owned).collect();
+    if std::env::var_os("BRICKLAYER_TEST_PAIRS").is_some() {
+        kill_again(scenario, directory.path(), moment);
+    }
     in_runtime(async {
         let rig = Rig::open(directory.path(), RigOptions::default()).await;
         (scenario.check)(&rig, &acknowledged).await;
         rig.close().await;
     });
     true
+}
+
+/// Kills the process that comes after, too: at a moment that follows from the first one, so that all together many are
+/// met. It may come to rest before.
+fn kill_again(scenario: &Scenario, directory: &Path, first: &str) {
+    let nth = first.bytes().fold(7_usize, |sum, byte| (sum * 31 + usize::from(byte)) % 9973) % LATEST + 1;
+    let output = start(scenario, directory, "recover", &format!("number {nth}"));
+    let killed = output.status.signal() == Some(9);
+    assert!(killed || output.status.success(), "{first}, then moment {nth}: {output:?}");
 }
 
 fn start(scenario: &Scenario, directory: &Path, what: &str, which: &str) -> std::process::Output {
@@ -163,8 +180,15 @@ fn child(scenario: &Scenario, directory: &Path, what: &str, which: &str) -> Exit
     let points = Points::new(task);
     let options = RigOptions { write_hook: Some(points.write_hook()), ..RigOptions::default() };
     let work = async {
+        if what == "recover" {
+            points.arm();
+        }
         let rig = Rig::open(directory, options).await;
         rig.sim.set_hook(Some(points.command_hook()));
+        if what == "recover" {
+            rig.quiet().await;
+            return;
+        }
         rig.quiet().await;
         points.arm();
         (scenario.ask)(&rig).await;
