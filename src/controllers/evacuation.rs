@@ -1,7 +1,9 @@
 //! Devices and nodes that were given up: how far their bricks have moved elsewhere, and what becomes of an ask that
 //! cannot be done. Decided by what volumes say; no command is run for it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
@@ -12,8 +14,9 @@ use serde_json::json;
 
 use super::{Context, PassError};
 use crate::resources::{
-    Condition, DRAINED, Evacuation, FAILED, GlusterDevice, GlusterNode, GlusterVolume, PlacedBrick, REPLACED,
-    State, condition, condition_is, evacuation_asked, id_of, set_condition,
+    ACCEPTED, Condition, DRAINED, EVACUATE, Evacuation, FAILED, GlusterDevice, GlusterNode, GlusterVolume,
+    HEAL_CHECK, PlacedBrick, REPLACED, State, condition, condition_is, evacuation_asked, id_of,
+    set_condition,
 };
 use crate::store::{Caches, Kind};
 use crate::units::Id;
@@ -43,20 +46,60 @@ pub fn given_up(context: &Context, device: &GlusterDevice) -> Option<Option<Id>>
     (node.spec.state == State::Failed).then(|| evacuation_asked(node.as_ref()))
 }
 
-/// Devices that were given up are woken when a volume changes, and by their nodes.
+/// Whether any device or node was given up.
+pub fn is_anybody_given_up(context: &Context) -> bool {
+    let caches = &context.caches;
+    caches.devices.find(|device| device.spec.state == State::Failed).is_some()
+        || caches.nodes.find(|node| node.spec.state == State::Failed).is_some()
+}
+
+/// How long changes are gathered before it is looked who is concerned: each look goes through all devices.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// Devices that were given up are woken when volumes change, and by their nodes.
 pub fn device_wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterDevice>> + Send + use<> {
-    let (devices, nodes) = (caches.devices.clone(), caches.nodes.clone());
-    let volumes = caches.volumes.changes().stream().map(drop);
-    let by_node = caches.nodes.changes().stream().map(drop);
-    stream::select(volumes, by_node).flat_map(move |()| {
-        let failed = |device: &&Arc<GlusterDevice>| {
-            let node = nodes.get(&device.spec.node);
-            device.spec.state == State::Failed || node.is_some_and(|node| node.spec.state == State::Failed)
-        };
-        let all = devices.list();
-        let found = all.iter().filter(failed).map(|device| ObjectRef::from_obj(device.as_ref()));
-        stream::iter(found.collect::<Vec<_>>())
-    })
+    let changes = (caches.volumes.changes(), caches.nodes.changes());
+    let concerned = stream::unfold((changes, caches.clone()), |(changes, caches)| async move {
+        let (volumes, nodes) = &changes;
+        tokio::select! {
+            _ = volumes.next() => {}
+            _ = nodes.next() => {}
+        }
+        tokio::time::sleep(GATHER).await;
+        volumes.drain();
+        nodes.drain();
+        let found = all_given_up(&caches);
+        Some((stream::iter(found), (changes, caches)))
+    });
+    concerned.flatten()
+}
+
+/// All devices that were given up, by themselves or with their nodes: few, if any.
+fn all_given_up(caches: &Caches) -> Vec<ObjectRef<GlusterDevice>> {
+    let mut nodes = caches.nodes.list();
+    nodes.retain(|node| node.spec.state == State::Failed);
+    let nodes: BTreeSet<String> = nodes.iter().map(|node| node.name_any()).collect();
+    let mut devices = caches.devices.list();
+    devices.retain(|device| device.spec.state == State::Failed || nodes.contains(&device.spec.node));
+    if devices.is_empty() {
+        return vec![];
+    }
+    let volumes = caches.volumes.list();
+    let on_a_way = |device: &&Arc<GlusterDevice>| {
+        let id = id_of(device.as_ref());
+        let needed = volumes.iter().any(|volume| needs(volume, id) > 0);
+        // What is drained, and stays so, need not be looked at for it.
+        needed || !condition_is(device.conditions(), DRAINED)
+    };
+    devices.iter().filter(on_a_way).map(|device| ObjectRef::from_obj(device.as_ref())).collect()
+}
+
+/// How many bricks of a volume on a device somebody needs.
+fn needs(volume: &GlusterVolume, device: Id) -> usize {
+    let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
+    let needed =
+        |brick: &&PlacedBrick| brick.device == device && (!brick.retiring || brick.replaced_by.is_some());
+    placement.map_or(0, |placement| placement.bricks.iter().filter(needed).count())
 }
 
 /// Nodes that were given up are woken by their devices.
@@ -82,7 +125,7 @@ pub async fn of_device(context: &Context, device: &GlusterDevice) -> Result<bool
         return Ok(news);
     };
     let id = id_of(device);
-    let drain = drain(id, ask, &context.caches.volumes.list());
+    let drain = unreadable(context).unwrap_or_else(|| drain(id, ask, &context.caches.volumes.list()));
     let status = reported.status.get_or_insert_default();
     note(&mut status.conditions, &drain, device.metadata.generation.unwrap_or_default());
     if let (Some(ask), Drain::Refused { reason, message }) = (ask, &drain) {
@@ -103,12 +146,17 @@ pub async fn of_device(context: &Context, device: &GlusterDevice) -> Result<bool
     Ok(true)
 }
 
-/// Changes what is wanted of a device or node, if nobody has changed that meanwhile.
+/// Changes what is wanted of a device or node, if nobody has changed that meanwhile. What an ask said beside it has
+/// ended with that.
 async fn put_state<K>(context: &Context, object: &K, state: State) -> Result<(), PassError>
 where
     K: Kind + Resource<Scope = ClusterResourceScope>,
 {
-    let patch = json!({"metadata": {"resourceVersion": object.resource_version()}, "spec": {"state": state}});
+    let mut patch =
+        json!({"metadata": {"resourceVersion": object.resource_version()}, "spec": {"state": state}});
+    if state == State::Offline {
+        patch["metadata"]["annotations"] = json!({EVACUATE: null, HEAL_CHECK: null});
+    }
     context.store.merge::<K>(&object.name_any(), &patch).await?;
     Ok(())
 }
@@ -123,11 +171,15 @@ pub async fn of_node(context: &Context, node: &GlusterNode) -> Result<bool, Pass
         let name = node.name_any();
         let mut devices = context.caches.devices.list();
         devices.retain(|device| device.spec.node == name);
-        drain = together(&devices, ask);
+        let device;
+        (drain, device) = together(&devices, ask, &context.caches.volumes.list());
+        if let Some(unknown) = unreadable(context) {
+            drain = unknown;
+        }
         note(&mut status.conditions, &drain, node.metadata.generation.unwrap_or_default());
-        let refused = devices.iter().find_map(|device| refused(device, ask));
-        if let (Some(refused), Drain::Refused { .. }) = (refused, &drain) {
-            status.evacuation = Some(refused);
+        if let (Some(ask), Drain::Refused { reason, message }) = (ask, &drain) {
+            let (reason, message) = (reason.clone(), message.clone());
+            status.evacuation = Some(Evacuation { ask, reason, message, device });
         }
     } else {
         status.conditions.retain(|condition| condition.type_ != DRAINED);
@@ -143,30 +195,32 @@ pub async fn of_node(context: &Context, node: &GlusterNode) -> Result<bool, Pass
     Ok(false)
 }
 
-/// The refusal of a device, if it is one of this ask.
-fn refused(device: &GlusterDevice, ask: Option<Id>) -> Option<Evacuation> {
-    let evacuation = device.status.as_ref()?.evacuation.as_ref()?;
-    (Some(evacuation.ask) == ask && !evacuation.reason.is_empty()).then(|| evacuation.clone())
-}
-
-/// How far the devices of a node are drained.
-fn together(devices: &[Arc<GlusterDevice>], ask: Option<Id>) -> Drain {
-    if let Some(Evacuation { reason, message, .. }) = devices.iter().find_map(|device| refused(device, ask)) {
-        return Drain::Refused { reason, message };
+/// How far the devices of a node are drained, and the device that cannot be. Those that were never taken in have nothing.
+fn together(
+    devices: &[Arc<GlusterDevice>],
+    ask: Option<Id>,
+    volumes: &[Arc<GlusterVolume>],
+) -> (Drain, Option<Id>) {
+    let taken_in = |device: &&Arc<GlusterDevice>| {
+        condition_is(device.conditions(), ACCEPTED) && !condition_is(device.conditions(), FAILED)
+    };
+    let mut left = vec![];
+    for device in devices.iter().filter(taken_in) {
+        let id = id_of(device.as_ref());
+        match drain(id, ask, volumes) {
+            Drain::Done
+                if device.spec.state == State::Failed && condition_is(device.conditions(), DRAINED) => {}
+            // It says so itself next: who has seen the node leave finds its devices gone as well.
+            Drain::Done => left.push((device.name_any(), "it is empty".into())),
+            refused @ Drain::Refused { .. } => return (refused, Some(id)),
+            Drain::Moving(text) => left.push((device.name_any(), text)),
+        }
     }
-    let left: Vec<&Arc<GlusterDevice>> = devices
-        .iter()
-        .filter(|device| {
-            condition(device.conditions(), DRAINED).is_none_or(|drained| drained.status != "True")
-        })
-        .collect();
     match left.first() {
-        None => Drain::Done,
-        Some(first) => {
-            let says = condition(first.conditions(), DRAINED).map_or("", |drained| drained.message.as_str());
-            let text =
-                format!("{} of {} devices are left: {} {says}", left.len(), devices.len(), first.name_any());
-            Drain::Moving(text)
+        None => (Drain::Done, None),
+        Some((name, text)) => {
+            let text = format!("{} of {} devices are left: {name}: {text}", left.len(), devices.len());
+            (Drain::Moving(text), None)
         }
     }
 }
@@ -199,6 +253,17 @@ fn drain(device: Id, ask: Option<Id>, volumes: &[Arc<GlusterVolume>]) -> Drain {
         None => Drain::Done,
         Some(first) => Drain::Moving(format!("{left} bricks are needed still; {first}")),
     }
+}
+
+/// A volume that is not understood may have bricks anywhere.
+fn unreadable(context: &Context) -> Option<Drain> {
+    let unreadable = context.caches.volumes.unreadable();
+    let unreadable = unreadable.borrow();
+    let volume = unreadable.values().next()?;
+    Some(Drain::Moving(format!(
+        "volume {} is not understood and may have bricks on it: mend it first",
+        volume.name
+    )))
 }
 
 fn is_refusal(replaced: &Condition) -> bool {

@@ -61,6 +61,9 @@ pub struct Context {
     tries: Mutex<HashMap<String, u32>>,
     /// When volumes that were refused were last tried, by object name.
     placed_at: Mutex<HashMap<String, jiff::Timestamp>>,
+    /// The version of each volume over which this process has written the last outcome of a pass. A cache that still
+    /// shows it is behind.
+    overtaken: Mutex<HashMap<String, String>>,
 }
 
 /// A pass that did not come to its end. It is tried again after a pause.
@@ -100,6 +103,7 @@ impl Context {
             access: Mutex::default(),
             tries: Mutex::default(),
             placed_at: Mutex::default(),
+            overtaken: Mutex::default(),
         }
     }
 
@@ -137,6 +141,7 @@ impl Context {
     /// Forgets what is remembered about an object that goes.
     fn forget<K: Kind>(&self, name: &str) {
         self.placed_at.lock().remove(name);
+        self.overtaken.lock().remove(name);
         self.tries.lock().remove(&format!("{}/{name}", K::kind(&())));
     }
 

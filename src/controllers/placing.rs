@@ -195,7 +195,7 @@ impl Work {
             }
             drop(permit);
             // Nobody waits any more when the reconciler was cancelled; the decision stands in status.
-            let _ = answer.send(done);
+            let _ = answer.send(done.map(drop));
         });
     }
 }

@@ -77,12 +77,15 @@ pub async fn delete(intent: &Intent, device: &GlusterDevice, forget: bool) -> Re
         placement.is_some_and(|placement| placement.bricks.iter().any(is_there))
             && !given_up(volume.conditions())
     };
-    if forget {
-        let patch = json!({"metadata": {"uid": device.uid(), "annotations": {FORGET: "true"}}});
-        intent.store.merge::<GlusterDevice>(&name, &patch).await?;
-    }
     if intent.volumes.find(holds).is_some() {
         return Err(AskError::InUse(format!("device {name} has bricks: remove their volumes first")));
+    }
+    let marked = device.annotations().contains_key(FORGET);
+    if forget || marked {
+        // An earlier ask that was refused may have left the mark.
+        let value = forget.then_some("true");
+        let patch = json!({"metadata": {"uid": device.uid(), "annotations": {FORGET: value}}});
+        intent.store.merge::<GlusterDevice>(&name, &patch).await?;
     }
     intent.store.delete::<GlusterDevice>(&name, device.uid()).await?;
     Ok(())

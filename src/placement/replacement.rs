@@ -6,7 +6,9 @@ use super::wish::request;
 use super::{Cluster, Index, attempt_of};
 use crate::allocation::replace::{Lost, replace};
 use crate::allocation::{self, Layout, Need, Request};
-use crate::resources::{DurabilityType, GlusterVolume, PlacedBrick, Placement, Refusal, id_of};
+use crate::resources::{
+    DurabilityType, GlusterVolume, PlacedBrick, Placement, READY, Refusal, condition_is, id_of,
+};
 use crate::units::{Id, brick_path};
 
 /// A brick that has to go, and the placement in which another one is to take its place.
@@ -19,13 +21,29 @@ pub struct Replaced {
 }
 
 impl Index {
-    /// Finds another place for the first brick of a volume that is on one of these devices; nothing when none is.
-    /// The others of its set stay where they are.
+    /// Finds another place for a brick of a volume that is on one of these devices; nothing when none is. Those whose
+    /// nodes are away come first: others of their sets may not be spared before. The first that has another place is
+    /// taken. The others of its set stay where they are.
     pub fn replace(&self, volume: &GlusterVolume, leaving: &BTreeSet<Id>) -> Option<Replaced> {
         let old = volume.status.as_ref()?.placement.as_ref()?;
-        let lost = old.active().find(|brick| leaving.contains(&brick.device))?;
-        let placement = self.replacement(volume, old, lost, leaving);
-        Some(Replaced { device: lost.device, placement })
+        let mut lost: Vec<&PlacedBrick> =
+            old.active().filter(|brick| leaving.contains(&brick.device)).collect();
+        lost.sort_by_key(|brick| self.answers(brick.node));
+        let mut all = lost.iter().map(|brick| Replaced {
+            device: brick.device,
+            placement: self.replacement(volume, old, brick, leaving),
+        });
+        let first = all.next()?;
+        if first.placement.is_ok() {
+            return Some(first);
+        }
+        all.find(|replaced| replaced.placement.is_ok()).or(Some(first))
+    }
+
+    /// Whether a node is a working member of its cluster.
+    fn answers(&self, node: Id) -> bool {
+        let found = self.nodes.values().find(|found| id_of(found.as_ref()) == node);
+        found.is_some_and(|node| condition_is(node.conditions(), READY))
     }
 
     fn replacement(
@@ -45,6 +63,16 @@ impl Index {
             message,
             ..Refusal::default()
         };
+        if volume.spec.durability.type_ == DurabilityType::Disperse {
+            // GlusterFS notes what a new brick of such a set misses only some time after the exchange, and says until
+            // then that nothing is to be healed: nobody can tell when the old one may go.
+            let text = format!(
+                "volume {} is dispersed, and bricks of dispersed volumes are not moved yet: brick {} stays",
+                volume.volume_name(),
+                lost.id
+            );
+            return Err(refused("Unreplaceable", text));
+        }
         if volume.spec.durability.type_ == DurabilityType::None {
             let text = format!(
                 "each byte of volume {} is on one brick only, so nobody else has the data of brick {}: copy it to \

@@ -21,7 +21,8 @@ pub const REACHABLE: &str = "Reachable";
 pub const EXPANDED: &str = "Expanded";
 /// No brick of a volume is on a device that was given up; absent as long as none ever was. False with the reason
 /// Moving (a new brick is being made), Healing (it gets its data), HealSource or Quorum (the brick cannot be spared
-/// now), NoReplacement (there is no other device for it) or Unreplaceable (nobody else has its data).
+/// now), NoReplacement (there is no other device for it) or Unreplaceable (nobody else has its data, or the
+/// volume is dispersed).
 pub const REPLACED: &str = "Replaced";
 /// A device or node that was given up has no data that anybody needs any more. False with the reason Moving, or
 /// with that of the volume whose brick cannot go.

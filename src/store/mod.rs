@@ -154,16 +154,17 @@ impl Store {
     }
 
     /// Writes a status down if it is news and nobody has changed the object since it was read, and
-    /// tells its transitions.
-    pub async fn report<K>(&self, before: &K, now: &K, is_news: bool) -> Result<(), StoreError>
+    /// tells its transitions. Gives back whether the object has another version from now on.
+    pub async fn report<K>(&self, before: &K, now: &K, is_news: bool) -> Result<bool, StoreError>
     where
         K: Kind + Told + Resource<Scope = ClusterResourceScope>,
     {
-        if is_news {
-            self.replace_status(now).await?;
-            self.tell_transitions(before, now);
+        if !is_news {
+            return Ok(false);
         }
-        Ok(())
+        let written = self.replace_status(now).await?;
+        self.tell_transitions(before, now);
+        Ok(written.resource_version() != before.resource_version())
     }
 
     /// The client itself, for what the runtime library does (watching, leases, events).

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bricklayer::executor::transport::sim::{Fault, Rule};
 use bricklayer::intent;
 use bricklayer::resources::{
-    DRAINED, Durability, GlusterDevice, GlusterNode, GlusterVolume, GlusterVolumeSpec, PlacedBrick, REPLACED,
-    State, condition, condition_is,
+    DRAINED, Durability, EVACUATE, GlusterDevice, GlusterNode, GlusterVolume, GlusterVolumeSpec, PlacedBrick,
+    REPLACED, State, condition, condition_is,
 };
 use bricklayer::units::Id;
 
@@ -59,7 +59,6 @@ fn a_brick_moves_and_its_device_can_be_removed() {
         Durability::replicate(3),
         Durability::replicate(2),
         Durability::arbiter(bricklayer::resources::AVERAGE_FILE),
-        Durability::disperse(2, 1),
     ] {
         in_runtime(async {
             let made = directory();
@@ -123,23 +122,39 @@ fn without_another_place_it_is_offline_again_and_says_why() {
     });
 }
 
-#[test]
-fn what_nobody_else_has_stays() {
+/// A brick of such a volume is refused a move, and nothing has changed.
+fn stays(durability: Durability, words: &str) {
     in_runtime(async {
         let made = directory();
         let rig = Rig::open(made.path(), RigOptions::default()).await;
-        rig.make_topology(3, 1).await;
-        let spec = GlusterVolumeSpec { durability: Durability::none(), ..wish(4) };
-        let (old, device) = with_volume(&rig, spec).await;
+        rig.make_topology(4, 1).await;
+        let (old, device) = with_volume(&rig, GlusterVolumeSpec { durability, ..wish(4) }).await;
+        let before = bricks(&rig.volume("v").await.unwrap());
         let ask = Id::random();
         give_up(&rig, &device, Some(ask)).await;
         let (reason, text) = refused(&rig, &device, ask).await;
         assert_eq!(reason, "Unreplaceable");
-        assert!(text.contains("nobody else has the data of brick"), "{text}");
-        assert_eq!(bricks(&rig.volume("v").await.unwrap()), [old]);
+        assert!(text.contains(words) && text.contains(&old.id.to_string()), "{text}");
+        assert_eq!(bricks(&rig.volume("v").await.unwrap()), before);
+        assert_eq!(rig.agrees().await, before.len());
+        let device = rig.store.get::<GlusterDevice>(&device).await.unwrap().unwrap();
+        assert!(
+            !device.metadata.annotations.unwrap_or_default().contains_key(EVACUATE),
+            "an ask that has ended leaves nothing for the next one"
+        );
         nothing_remains(&rig).await;
         rig.close().await;
     });
+}
+
+#[test]
+fn what_nobody_else_has_stays() {
+    stays(Durability::none(), "nobody else has the data of brick");
+}
+
+#[test]
+fn a_brick_of_a_dispersed_volume_stays() {
+    stays(Durability::disperse(2, 1), "bricks of dispersed volumes are not moved yet");
 }
 
 /// What GlusterFS says of a brick that it has nothing to heal for.

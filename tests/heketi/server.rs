@@ -115,7 +115,8 @@ impl Server {
         }
     }
 
-    /// All objects as far as clients write them: kind, name, uid, generation, labels, annotations.
+    /// All objects as far as clients write them: kind, name, uid, generation, labels, annotations. Those that are being
+    /// deleted go by themselves, and are left out.
     pub async fn wishes(&self) -> Vec<String> {
         let mut all = wishes::<GlusterCluster>(&self.store).await;
         all.extend(wishes::<GlusterNode>(&self.store).await);
@@ -142,17 +143,16 @@ where
     let told = |object: &K| {
         let meta = object.meta();
         format!(
-            "{} {} {:?} {:?} {:?} {:?} {:?}",
+            "{} {} {:?} {:?} {:?} {:?}",
             K::kind(&()),
             object.name_any(),
             meta.uid,
             meta.generation,
-            meta.deletion_timestamp,
             meta.labels,
             meta.annotations
         )
     };
-    objects.iter().map(told).collect()
+    objects.iter().filter(|object| object.meta().deletion_timestamp.is_none()).map(told).collect()
 }
 
 /// The `id` of a JSON object.

@@ -61,7 +61,9 @@ pub async fn pass(volume: Arc<GlusterVolume>, context: Arc<Context>) -> Result<A
                 return Err(error);
             }
         },
-        Some(other) => context.store.report(volume.as_ref(), &told(&volume, &other, None), true).await?,
+        Some(other) => {
+            context.store.report(volume.as_ref(), &told(&volume, &other, None), true).await?;
+        }
         None => {}
     }
     Ok(Action::await_change())

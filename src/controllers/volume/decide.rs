@@ -55,9 +55,19 @@ pub enum Next {
     Wait(Option<Duration>),
 }
 
-/// Decides the next step. `tried` is when this process last had the volume placed, `leaves` whether it has a brick on
-/// a device that was given up.
-pub fn decide(volume: &GlusterVolume, tried: Option<Timestamp>, leaves: bool, now: Timestamp) -> Next {
+/// Whether a volume has bricks on devices that were given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaves {
+    /// It has none.
+    None,
+    /// It has some, and all of them answer.
+    Alive,
+    /// It has some, and one of them does not answer.
+    Dead,
+}
+
+/// Decides the next step. `tried` is when this process last had the volume placed.
+pub fn decide(volume: &GlusterVolume, tried: Option<Timestamp>, leaves: Leaves, now: Timestamp) -> Next {
     let conditions = volume.conditions();
     let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
     let forget = volume.spec.on_refusal == OnRefusal::Forget;
@@ -98,29 +108,33 @@ pub fn decide(volume: &GlusterVolume, tried: Option<Timestamp>, leaves: bool, no
     }
     match growth(volume, tried_just_now, now) {
         // A brick that found no place is tried again.
-        Next::Wait(None) if leaves => Next::Wait(Some(REFUSED_PAUSE)),
+        Next::Wait(None) if leaves != Leaves::None => Next::Wait(Some(REFUSED_PAUSE)),
         next => next,
     }
 }
 
 /// The next step about a brick that has to leave its device, unless something else comes first.
-fn replacement(volume: &GlusterVolume, tried_just_now: bool, leaves: bool, now: Timestamp) -> Option<Next> {
+fn replacement(volume: &GlusterVolume, tried_just_now: bool, leaves: Leaves, now: Timestamp) -> Option<Next> {
     let status = volume.status.as_ref()?;
     let placement = status.placement.as_ref()?;
     if placement.exchange().is_some() {
-        // GlusterFS exchanges no bricks while it moves data.
-        let running = status.rebalance.as_ref().filter(|seen| seen.phase == RebalancePhase::Running);
+        // GlusterFS exchanges no bricks while it moves data. One that waits for a node may wait for the one that was
+        // given up.
+        let moves = |seen: &&Rebalance| seen.phase == RebalancePhase::Running && seen.message.is_empty();
+        let running = status.rebalance.as_ref().filter(moves);
         return running.and_then(|seen| rebalance_due(seen, now)).or(Some(Next::Exchange));
     }
     let replaced = condition(&status.conditions, REPLACED).filter(|replaced| replaced.status == "False");
-    // What others of the set still have to get is what the brick that went before has: one after the other.
+    // What others of the set still have to get is what the brick that went before has: one after the other, but for one
+    // that gives nothing any more. Its set heals without it at last.
     let heals = placement.retiring().any(|brick| brick.replaced_by.is_some());
-    if leaves && placement.adding().next().is_none() && !heals {
+    let goes = leaves == Leaves::Dead || (leaves == Leaves::Alive && !heals);
+    if goes && placement.adding().next().is_none() {
         let refused =
             replaced.is_some_and(|replaced| replaced.reason != "Moving" && replaced.reason != "Healing");
         return (!refused || !tried_just_now).then_some(Next::Replace);
     }
-    (replaced.is_some() && !leaves && !heals).then_some(Next::Replaced)
+    (replaced.is_some() && leaves == Leaves::None && !heals).then_some(Next::Replaced)
 }
 
 /// The next step of a volume that clients can mount: it may be wanted larger.

@@ -7,6 +7,7 @@ use super::reach::Reach;
 use super::spare::{self, Hold};
 use crate::controllers::{Context, PassError};
 use crate::executor::RunError;
+use crate::executor::ops::heal::HealBrick;
 use crate::resources::{GlusterVolume, PlacedBrick, Placement};
 use crate::units::Id;
 
@@ -41,18 +42,27 @@ pub async fn exchange(
     let placement = placement_of(volume);
     let Some((old, new)) = placement.exchange() else { return Ok(Exchanged::Withdrawn) };
     let reach = Reach::of(context, &placement.cluster).await?;
-    let made = glusterfs::what_is_made(&reach, volume, &placement).await?;
-    if made != Some(MadeOf::Exchanged) {
-        if !leaves {
-            return Ok(Exchanged::Withdrawn);
-        }
-        if checked && let Err(hold) = may_go(&reach, volume, &placement, old).await? {
-            return Ok(Exchanged::Held(hold, old.id));
-        }
-        let failed = make_bricks(context, &reach, volume, &[new]).await?;
-        if let Some((_, error)) = failed.first() {
+    let made = glusterfs::what_is_made(&reach, volume, &placement).await? == Some(MadeOf::Exchanged);
+    if !made && !leaves {
+        return Ok(Exchanged::Withdrawn);
+    }
+    if !made
+        && checked
+        && let Err(hold) = may_go(&reach, volume, &placement, old).await?
+    {
+        return Ok(Exchanged::Held(hold, old.id));
+    }
+    // Also when GlusterFS has it: its node may have lost the mount meanwhile.
+    let failed = make_bricks(context, &reach, volume, &[new]).await?;
+    match failed.first() {
+        // The old one is kept until the new one has all data, whatever becomes of it.
+        Some(_) if made => return Ok(Exchanged::Done),
+        Some((_, error)) => {
             return Ok(Exchanged::Unfit { devices: all_unfit(context, &failed), error: error.clone() });
         }
+        None => {}
+    }
+    if !made {
         match glusterfs::exchange(context, &reach, volume, &placement).await? {
             Exchanged::Done => {}
             other => return Ok(other),
@@ -69,10 +79,11 @@ async fn may_go(
     old: &PlacedBrick,
 ) -> Result<Result<(), Hold>, RunError> {
     let seen = glusterfs::see_heal(reach, volume, placement).await?;
-    let set = of_set(placement, old.set);
-    let position = set.iter().position(|(_, brick)| brick.id == old.id).unwrap_or(usize::MAX);
-    let bricks: Vec<_> = set.iter().filter_map(|(at, _)| seen.get(*at).cloned()).collect();
-    let verdict = spare::may_go(&bricks, position, &volume.spec.durability);
+    let position = of_set(placement, old.set).position(|brick| brick.id == old.id).unwrap_or(usize::MAX);
+    let verdict = match told_of(&seen, placement, old.set) {
+        Some(bricks) => spare::may_go(&bricks, position, &volume.spec.durability),
+        None => Err(Hold::Unknown),
+    };
     if let Err(Hold::Healing | Hold::Source) = verdict {
         glusterfs::hurry_heal(reach, volume, placement).await;
     }
@@ -88,9 +99,7 @@ pub async fn kept(reach: &Reach, volume: &GlusterVolume, placement: &Placement) 
     }
     let seen = glusterfs::see_heal(reach, volume, placement).await?;
     let heals = |brick: &&&PlacedBrick| {
-        let set = of_set(placement, brick.set);
-        let bricks: Vec<_> = set.iter().filter_map(|(at, _)| seen.get(*at).cloned()).collect();
-        spare::healed(&bricks).is_err()
+        told_of(&seen, placement, brick.set).is_none_or(|bricks| spare::healed(&bricks).is_err())
     };
     let kept: Vec<Id> = exchanged.iter().filter(heals).map(|brick| brick.id).collect();
     if !kept.is_empty() {
@@ -99,9 +108,16 @@ pub async fn kept(reach: &Reach, volume: &GlusterVolume, placement: &Placement) 
     Ok(kept)
 }
 
-/// The bricks of a set that serve the volume, each with its position in the whole volume.
-fn of_set(placement: &Placement, set: u32) -> Vec<(usize, &PlacedBrick)> {
-    placement.active().enumerate().filter(|(_, brick)| brick.set == set).collect()
+/// The bricks of a set that serve the volume.
+fn of_set(placement: &Placement, set: u32) -> impl Iterator<Item = &PlacedBrick> {
+    placement.active().filter(move |brick| brick.set == set)
+}
+
+/// What GlusterFS says of each brick of a set; nothing when it does not speak of all of them.
+fn told_of(seen: &[HealBrick], placement: &Placement, set: u32) -> Option<Vec<HealBrick>> {
+    of_set(placement, set)
+        .map(|brick| seen.iter().find(|told| told.address == brick.address()).cloned())
+        .collect()
 }
 
 /// Whether a brick that is on its way out counts as gone although nobody has looked: its device is forgotten.

@@ -27,7 +27,7 @@ use crate::resources::{
 };
 use crate::store::Caches;
 use crate::units::Id;
-use decide::{Next, decide};
+use decide::{Leaves, Next, decide};
 pub use perform::set_allowed;
 use report::{Again, Report};
 
@@ -77,12 +77,20 @@ fn is_on(volume: &GlusterVolume, id: Id) -> bool {
         .is_some_and(|placement| placement.bricks.iter().any(|brick| brick.node == id || brick.device == id))
 }
 
+/// The pause before it is looked whether a status that was written has come back; its change wakes the volume before.
+const OVERTAKEN_PAUSE: Duration = Duration::from_secs(1);
+
 /// One pass over a volume.
 pub async fn pass(volume: Arc<GlusterVolume>, context: Arc<Context>) -> Result<Action, PassError> {
     let name = volume.name_any();
+    if context.overtaken.lock().get(&name) == volume.resource_version().as_ref() {
+        // What this process has found out since then has not come back to it yet: commands for what was before would be
+        // for bricks that are on their way out by now.
+        return Ok(Action::requeue(OVERTAKEN_PAUSE));
+    }
     let tried = context.placed_at.lock().get(&name).copied();
     let leaving = leaving(&context, &volume);
-    match decide(&volume, tried, !leaving.is_empty(), Timestamp::now()) {
+    match decide(&volume, tried, leaves(&context, &volume, &leaving), Timestamp::now()) {
         Next::Adopt => adopt(&context, volume.as_ref()).await.map(|_| Action::await_change()),
         Next::Place => {
             context.placed_at.lock().insert(name, Timestamp::now());
@@ -107,11 +115,15 @@ pub async fn pass(volume: Arc<GlusterVolume>, context: Arc<Context>) -> Result<A
             Ok(Action::requeue(decide::REFUSED_PAUSE))
         }
         Next::Exchange => {
+            if judge_bricks(&context, &volume).await? {
+                return Ok(Action::await_change());
+            }
             let device = volume.status.as_ref().and_then(|status| status.replacement.as_ref());
             let leaves = device.is_some_and(|replacement| leaving.contains_key(&replacement.device));
             let exchanged =
                 exchange::exchange(&context, &volume, leaves, is_checked(&context, &volume)).await?;
-            report(&context, &volume, Report::Exchanged(exchanged)).await
+            let ask = device.and_then(|replacement| leaving.get(&replacement.device).copied());
+            report(&context, &volume, Report::Exchanged(exchanged, ask)).await
         }
         Next::Replaced => report(&context, &volume, Report::Replaced).await,
         Next::Settle => report(&context, &volume, Report::Settled).await,
@@ -121,6 +133,10 @@ pub async fn pass(volume: Arc<GlusterVolume>, context: Arc<Context>) -> Result<A
             report(&context, &volume, Report::Moved(moved)).await
         }
         Next::Clear => {
+            // What cannot be removed for long must not hide that bricks are away.
+            if judge_bricks(&context, &volume).await? {
+                return Ok(Action::await_change());
+            }
             let cleared = perform::clear_retiring(&context, &volume).await?;
             report(&context, &volume, Report::Cleared(cleared)).await
         }
@@ -150,6 +166,10 @@ pub async fn pass(volume: Arc<GlusterVolume>, context: Arc<Context>) -> Result<A
 /// The devices with bricks of a volume that were given up, by themselves or with their nodes, each with the ask to
 /// give it up if somebody waits for that.
 fn leaving(context: &Context, volume: &GlusterVolume) -> BTreeMap<Id, Option<Id>> {
+    // Looking bricks up costs more than seeing that nobody was given up.
+    if !evacuation::is_anybody_given_up(context) {
+        return BTreeMap::new();
+    }
     let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
     let devices = placement.into_iter().flat_map(Placement::active).map(|brick| brick.device);
     let given_up =
@@ -157,13 +177,36 @@ fn leaving(context: &Context, volume: &GlusterVolume) -> BTreeMap<Id, Option<Id>
     devices.filter_map(given_up).collect()
 }
 
+/// Whether bricks leave, and whether one of them does not answer.
+fn leaves(context: &Context, volume: &GlusterVolume, leaving: &BTreeMap<Id, Option<Id>>) -> Leaves {
+    let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
+    let bricks = placement.into_iter().flat_map(Placement::active);
+    let mut nodes =
+        bricks.filter(|brick| leaving.contains_key(&brick.device)).map(|brick| brick.node).peekable();
+    if nodes.peek().is_none() {
+        return Leaves::None;
+    }
+    let answers = |node: Id| {
+        let named = context.caches.nodes.get(&node.to_string()).filter(|found| id_of(found.as_ref()) == node);
+        let found = named.or_else(|| context.caches.nodes.find(|found| id_of(found) == node));
+        found.is_some_and(|node| condition_is(node.conditions(), READY))
+    };
+    if nodes.all(answers) { Leaves::Alive } else { Leaves::Dead }
+}
+
 /// Whether a brick stays as long as others of its set need it.
 fn is_checked(context: &Context, volume: &GlusterVolume) -> bool {
     let replacement = volume.status.as_ref().and_then(|status| status.replacement.as_ref());
     let device = replacement.and_then(|replacement| perform::device_of(context, replacement.device));
     let node = device.as_ref().and_then(|device| context.caches.nodes.get(&device.spec.node));
-    let skips = device.is_some_and(|device| skips_heal_check(device.as_ref()));
-    !skips && !node.is_some_and(|node| skips_heal_check(node.as_ref()))
+    // That of the node counts for those that leave with it.
+    let own = device.as_ref().is_some_and(|device| device.spec.state == State::Failed);
+    let skips = match (own, device, node) {
+        (true, Some(device), _) => skips_heal_check(device.as_ref()),
+        (false, _, Some(node)) => node.spec.state == State::Failed && skips_heal_check(node.as_ref()),
+        _ => false,
+    };
+    !skips
 }
 
 /// Whether its bricks are to grow and have not, the last time that it was tried.
@@ -197,7 +240,10 @@ async fn report(context: &Context, volume: &GlusterVolume, news: Report) -> Resu
     let now = Timestamp::now();
     let again = news.again(volume, now);
     let reported = report::status(volume, news, now, ATTEMPTS);
-    context.store.report(volume, &reported, reported.status != volume.status).await?;
+    let changed = context.store.report(volume, &reported, reported.status != volume.status).await?;
+    if let (true, Some(before)) = (changed, volume.resource_version()) {
+        context.overtaken.lock().insert(volume.name_any(), before);
+    }
     match again {
         Again::AtAChange => Ok(Action::await_change()),
         Again::After(pause) => Ok(Action::requeue(pause)),

@@ -289,7 +289,11 @@ pub async fn unmake(context: &Context, volume: &GlusterVolume) -> Result<Cleared
     {
         return Ok(Cleared { left: placement.bricks.len(), error: Some(error), ..Cleared::default() });
     }
-    Ok(remove_bricks(&reach, placement.bricks.iter()).await)
+    let given_up = |brick: &&PlacedBrick| exchange::is_given_up(context, brick);
+    let (given_up, left): (Vec<&PlacedBrick>, Vec<_>) = placement.bricks.iter().partition(given_up);
+    let mut cleared = remove_bricks(&reach, left.into_iter()).await;
+    cleared.gone.extend(given_up.iter().map(|brick| brick.id));
+    Ok(cleared)
 }
 
 async fn make_brick(reach: &Reach, volume: &GlusterVolume, placed: &PlacedBrick) -> Result<(), RunError> {

@@ -16,7 +16,7 @@ use crate::resources::{
     EXPANDED, FAILED, GlusterVolume, GlusterVolumeStatus, LastError, MountInfo, Observed, OnRefusal, PLACED,
     PlacedBrick, READY, REPLACED, Rebalance, RebalancePhase, condition, id_of, set_condition,
 };
-use crate::units::Bytes;
+use crate::units::{Bytes, Id};
 
 /// What a pass has found.
 #[derive(Debug)]
@@ -27,8 +27,8 @@ pub enum Report {
     Grown(Grown),
     /// The bricks give the size that is wanted, or what of it was placed.
     Settled,
-    /// It tried to exchange a brick.
-    Exchanged(Exchanged),
+    /// It tried to exchange a brick; and the ask of whoever gives its device up, if it still is given up.
+    Exchanged(Exchanged, Option<Option<Id>>),
     /// No brick is on a device that was given up.
     Replaced,
     /// It began a rebalance or looked how far it is.
@@ -49,8 +49,10 @@ impl Report {
             Self::Grown(Grown::Stuck(error)) => Again::Paused(error.clone().into()),
             // The written status wakes the volume again.
             Self::Made(_) | Self::Grown(_) | Self::Settled | Self::Replaced => Again::AtAChange,
-            Self::Exchanged(Exchanged::Held(..) | Exchanged::Moving) => Again::After(heal_pause(volume, now)),
-            Self::Exchanged(_) => Again::AtAChange,
+            Self::Exchanged(Exchanged::Held(..) | Exchanged::Moving, _) => {
+                Again::After(heal_pause(volume, now))
+            }
+            Self::Exchanged(..) => Again::AtAChange,
             Self::Moved(Moved::Seen(_)) => {
                 let seen = volume.status.as_ref().and_then(|status| status.rebalance.as_ref());
                 let pause = seen.and_then(|seen| Duration::try_from(look_pause(seen, now)).ok());
@@ -120,7 +122,10 @@ pub fn status(volume: &GlusterVolume, news: Report, now: Timestamp, attempts: u3
         }
         Report::Grown(grown) => note.grown(grown, volume.spec.size, forget, attempts),
         Report::Settled => note.settled(volume.spec.size),
-        Report::Exchanged(exchanged) => note.exchanged(exchanged, attempts),
+        Report::Exchanged(exchanged, ask) => {
+            note.asked(ask);
+            note.exchanged(exchanged, attempts);
+        }
         Report::Replaced => note.replaced(),
         Report::Moved(moved) => note.moved(moved),
         Report::Cleared(cleared) => {

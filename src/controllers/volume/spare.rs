@@ -76,7 +76,14 @@ mod tests {
 
     /// Each brick by what it says: entries, or nothing when it does not answer.
     fn set(bricks: &[Option<u64>]) -> Vec<HealBrick> {
-        bricks.iter().map(|entries| HealBrick { connected: entries.is_some(), entries: *entries }).collect()
+        bricks
+            .iter()
+            .map(|entries| HealBrick {
+                address: String::new(),
+                connected: entries.is_some(),
+                entries: *entries,
+            })
+            .collect()
     }
 
     #[test]
@@ -93,7 +100,7 @@ mod tests {
         ] {
             assert_eq!(may_go(&set(&bricks), 0, &three), verdict, "{bricks:?}");
         }
-        let unknown = HealBrick { connected: true, entries: None };
+        let unknown = HealBrick { address: String::new(), connected: true, entries: None };
         let bricks = [unknown, set(&[Some(0)])[0].clone(), set(&[Some(0)])[0].clone()];
         assert_eq!(may_go(&bricks, 0, &three), Err(Hold::Unknown));
         assert_eq!(may_go(&[], 0, &three), Err(Hold::Unknown));

@@ -5,9 +5,11 @@ use serde::Deserialize;
 use super::gluster::{gluster, xml};
 use crate::executor::{Batch, GLUSTER_DEADLINE, Output};
 
-/// A brick as `volume heal NAME info` reports it, in the order of the volume.
+/// A brick as `volume heal NAME info` reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealBrick {
+    /// It as `host:path`.
+    pub address: String,
     /// Whether it answers.
     pub connected: bool,
     /// How many files and directories it knows to be missing or stale on other bricks of its set; nothing
@@ -39,6 +41,8 @@ pub fn parse_heal(output: &Output) -> Result<Vec<HealBrick>, String> {
     #[serde(rename_all = "camelCase")]
     struct Row {
         #[serde(default)]
+        name: String,
+        #[serde(default)]
         status: String,
         #[serde(default)]
         number_of_entries: String,
@@ -68,6 +72,7 @@ pub fn parse_heal(output: &Output) -> Result<Vec<HealBrick>, String> {
     }
     let rows = answer.heal_info.map(|info| info.bricks.brick).unwrap_or_default();
     let brick = |row: Row| HealBrick {
+        address: row.name,
         connected: row.status == "Connected",
         entries: row.number_of_entries.trim().parse().ok(),
     };

@@ -7,6 +7,13 @@ use crate::resources::REPLACED;
 use crate::units::Id;
 
 impl Note<'_> {
+    /// Somebody else may wait for it by now than when it was begun.
+    pub(super) fn asked(&mut self, ask: Option<Option<Id>>) {
+        if let (Some(replacement), Some(ask)) = (self.status.replacement.as_mut(), ask) {
+            replacement.ask = ask;
+        }
+    }
+
     pub(super) fn exchanged(&mut self, exchanged: Exchanged, attempts: u32) {
         match exchanged {
             Exchanged::Done => self.exchange_done(),
