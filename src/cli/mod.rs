@@ -92,7 +92,7 @@ pub struct ClientArgs {
     /// Do not wait for the end of what was begun: print where the server tells how far it is
     #[arg(long, global = true)]
     pub no_wait: bool,
-    /// No colours on terminals either (https://no-color.org).
+    /// No colours on terminals either (no-color.org).
     #[arg(long, hide = true, global = true, env = "NO_COLOR", value_name = "ANY")]
     pub no_color: Option<String>,
     /// How long to wait for an operation to end, such as 90s or 15m
