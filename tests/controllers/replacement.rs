@@ -294,6 +294,7 @@ fn every_fault_at_every_command_of_an_exchange_comes_to_an_end() {
             let device = device_name(node_of(&first), 0);
             give_up(&rig, &device, None).await;
             if down {
+                // So long is the node away: what is wanted is that time, whatever happens in it.
                 tokio::time::sleep(std::time::Duration::from_secs(2)).await;
                 rig.sim.faults().clear();
             }

@@ -38,8 +38,9 @@ fn nodes_of(served: &Served<'_>, volume: &str) -> Vec<String> {
 
 /// No brick is left on a node: no logical volume, no mount, no line in fstab.
 fn nothing_on(lab: &Lab, node: usize) {
-    let left =
-        lab.on(node, "lvm lvs --noheadings -o lv_name; grep /var/lib/heketi /proc/mounts /etc/fstab || true");
+    let look =
+        "lvm lvs --noheadings -o lv_name && cat /proc/mounts && { test ! -e /etc/fstab || cat /etc/fstab; }";
+    let left = lab.on(node, look);
     assert!(!left.contains("brick_"), "node{node}: {left}");
 }
 
