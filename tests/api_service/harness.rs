@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 
@@ -126,6 +126,13 @@ impl Context {
     pub async fn made_with(&self, what: impl Display, spec: Value) -> Widget {
         let widget = self.widget(what, spec);
         self.widgets().create(&PostParams::default(), &widget).await.expect("create")
+    }
+
+    /// Waits until the server's watch cache has this version of a widget. What is asked for from version "0"
+    /// comes from that cache, which may be behind what was just acknowledged.
+    pub async fn cached(&self, widget: &Widget) {
+        let at = widget.resource_version().expect("a version");
+        self.widgets().list(&ListParams::default().labels(&self.label()).at(&at)).await.expect("a list");
     }
 
     /// Removes a widget, finalizers or not.

@@ -147,8 +147,7 @@ async fn bad_continue_token(c: Context) {
 async fn versions_of_lists(c: Context) {
     let made = c.made("a").await;
     let params = ListParams::default().labels(&c.label());
-    // "0" takes what the server's cache has, which may be old: first ask for what is not older than the
-    // object, which waits until the cache has it.
+    // First what is not older than the object: the server waits until its cache has it (`Context::cached`).
     for at in [made.resource_version().unwrap(), "0".to_owned()] {
         let list = c.widgets().list(&params.clone().at(&at)).await.unwrap();
         assert_eq!(names(&list.items), [made.name_any()], "at {at}");

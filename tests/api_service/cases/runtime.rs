@@ -39,6 +39,7 @@ async fn in_time<T>(future: impl Future<Output = T>) -> T {
 /// Initial state, then a change, then a deletion.
 async fn follow(c: &Context, config: watcher::Config) {
     let (one, two) = (c.made("a").await, c.made("b").await);
+    c.cached(&two).await; // a streaming list begins at version "0"
     let mut stream = watcher(c.widgets(), config.labels(&c.label())).boxed();
     let mut initial = Vec::new();
     loop {
