@@ -1,4 +1,4 @@
-//! Saying why: why a request has no place, what would give it one, and why a placement is as it is.
+//! Saying why: why a request has no place, and why a placement is as it is.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,12 +9,10 @@ use super::place::fits;
 use super::refused::{Cause, Excluded, Exclusion, Refused, short};
 use super::request::{Layout, Need, ZoneRule, brick_need};
 use super::{Inventory, Request};
-use crate::units::{Bytes, GIB, Id};
+use crate::units::{Bytes, Id};
 
-/// Of how many closed nodes and devices it is tried whether opening one would do.
-const TRIED: usize = 32;
 /// The most bricks that a raised limit is suggested for.
-const MOST_BRICKS: usize = 1024;
+pub(super) const MOST_BRICKS: usize = 1024;
 
 /// Why a placement is as it is.
 #[derive(Clone, Debug)]
@@ -54,58 +52,7 @@ impl fmt::Display for Reasons {
     }
 }
 
-/// One change that would give a refused request a place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Advice {
-    /// A node or device has to take bricks.
-    Open(String),
-    /// Zones must not count.
-    Zones,
-    /// Tags must not count.
-    Tags(String),
-    /// The volume may have so many bricks.
-    Bricks(usize),
-    /// The volume is no larger than that.
-    Size {
-        /// How large.
-        size: Bytes,
-        /// Whether it comes on top of what the volume has.
-        more: bool,
-    },
-    /// There are devices with so much space on so many more nodes, or in so many more zones.
-    Devices {
-        /// How many nodes or zones.
-        count: usize,
-        /// Whether they are zones.
-        zones: bool,
-        /// The space that each needs.
-        free: Bytes,
-    },
-}
-
-impl fmt::Display for Advice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Open(what) => write!(f, "it would fit if {what} took bricks"),
-            Self::Zones => write!(f, "it would fit if the bricks of a set might share a zone"),
-            Self::Tags(rule) => write!(f, "it would fit without the rule {rule} about tags"),
-            Self::Bricks(count) => write!(f, "it would fit if the volume might have {count} bricks"),
-            Self::Size { size, more: false } => write!(f, "a volume of {} would fit", short(*size)),
-            Self::Size { size, more: true } => write!(f, "{} more would fit", short(*size)),
-            Self::Devices { count, zones, free } => {
-                let what = if *zones { "zone" } else { "node" };
-                write!(
-                    f,
-                    "it would fit with devices that have {} free on {count} more {what}{}",
-                    short(*free),
-                    plural(*count)
-                )
-            }
-        }
-    }
-}
-
-fn plural(count: usize) -> &'static str {
+pub(super) fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
@@ -225,77 +172,5 @@ fn why_not(id: Id, member: &Member, request: &Request, need: Need) -> Vec<Exclud
             vec![why(None, Exclusion::TooSmall { free, need: need.total() })]
         }
         _ => rules.into_iter().map(|(path, rule)| why(Some(path), rule)).collect(),
-    }
-}
-
-/// The smallest single change that would give a refused request a place, if there is one: first what costs nothing
-/// but a repair, then rules, then limits, then the wish itself, then hardware.
-pub fn advice(inventory: &Inventory, request: &Request) -> Option<Advice> {
-    let would_fit = |request: Request| fits(inventory, &request);
-    for (id, name) in closed(inventory, request) {
-        if would_fit(Request { supposed_open: Some(id), ..request.clone() }) {
-            return Some(Advice::Open(name));
-        }
-    }
-    if request.zones == ZoneRule::Strict && would_fit(Request { zones: ZoneRule::None, ..request.clone() }) {
-        return Some(Advice::Zones);
-    }
-    if let Some(rule) = &request.tags
-        && would_fit(Request { tags: None, ..request.clone() })
-    {
-        return Some(Advice::Tags(rule.to_string()));
-    }
-    let set_size = request.layout.set_size();
-    let more = Request { max_bricks: MOST_BRICKS.max(request.max_bricks), ..request.clone() };
-    let sets = (request.held + request.max_sets() + 1)..=(MOST_BRICKS / set_size);
-    if would_fit(more)
-        && let Some(sets) = sets
-            .into_iter()
-            .find(|sets| would_fit(Request { max_bricks: sets * set_size, ..request.clone() }))
-    {
-        return Some(Advice::Bricks(sets * set_size));
-    }
-    let smaller = Request { size: Bytes(request.size.0.saturating_sub(1)), ..request.clone() };
-    match largest(inventory, &smaller) {
-        Bytes(0) => devices(inventory, request),
-        size => Some(Advice::Size { size, more: request.held > 0 }),
-    }
-}
-
-/// Closed nodes, and closed devices of open nodes, with their names.
-fn closed(inventory: &Inventory, request: &Request) -> Vec<(Id, String)> {
-    let mut found = vec![];
-    for (id, member) in inventory.ranked(request.cluster) {
-        if member.node.closed.is_some() {
-            found.push((id, format!("node {}", member.node.name)));
-            continue;
-        }
-        for slot in member.slots.iter().filter(|slot| slot.device.closed.is_some()) {
-            found.push((slot.id, format!("device {} of node {}", slot.device.path, member.node.name)));
-        }
-    }
-    found.truncate(TRIED);
-    found
-}
-
-/// The largest size in whole GiB, up to that of the request, that has a place; zero if none has. Found by placing,
-/// so that it is never more than what placing would take.
-pub fn largest(inventory: &Inventory, request: &Request) -> Bytes {
-    let (mut fitting, mut above) = (0, request.size.0 / GIB + 1);
-    while above - fitting > 1 {
-        let middle = fitting + (above - fitting) / 2;
-        let asked = Request { size: Bytes::from_gib(middle), ..request.clone() };
-        if fits(inventory, &asked) { fitting = middle } else { above = middle }
-    }
-    Bytes::from_gib(fitting)
-}
-
-/// On how many more nodes or zones devices are missing.
-fn devices(inventory: &Inventory, request: &Request) -> Option<Advice> {
-    match refused(inventory, request).cause {
-        Cause::NoRoom { zones, needed, with_room, need, .. } if with_room < needed => {
-            Some(Advice::Devices { count: needed - with_room, zones, free: need })
-        }
-        _ => None,
     }
 }

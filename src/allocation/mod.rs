@@ -2,10 +2,11 @@
 //! clock, no objects, no chance.
 //!
 //! [`place`](place::place) takes an [`Inventory`] and a [`Request`] and gives a list of bricks and why they lie where
-//! they lie, or a [`Refused`] that says device by device what excluded it; [`advice`] says what would help.
-//! [`replace`](replace::replace) finds a new place for one brick, [`grow`](grow::grow) makes those of a volume larger. [`check`](check::check) is the judge that tests
-//! compare with, [`bound`] how much fits at most.
+//! they lie, or a [`Refused`] that says device by device what excluded it; [`advice`](fn@advice) says what would help.
+//! [`replace`](replace::replace) finds a new place for one brick, [`grow`](grow::grow) makes those of a volume larger.
+//! [`check`](check::check) is the judge that tests compare with, [`bound`] how much fits at most.
 
+mod advice;
 mod arbiter;
 pub mod bound;
 pub mod check;
@@ -18,7 +19,8 @@ mod refused;
 pub mod replace;
 mod request;
 
-pub use explain::{Advice, Reasons, advice, largest};
+pub use advice::{Advice, advice, advice_as_it_is, largest};
+pub use explain::Reasons;
 pub use inventory::{Device, Inventory, Node, Taken};
 pub use place::{Brick, Placement, fits, place};
 pub use refused::{Cause, Excluded, Exclusion, Refused};

@@ -6,6 +6,11 @@ use crate::allocation::grow::{Standing, grow};
 use crate::allocation::{self, Need};
 use crate::resources::{GlusterVolume, Growth, PlacedBrick, Placement, Refusal};
 
+/// A refusal, and the other way to grow if that has room.
+fn with_advice(why: String, other: Option<&str>) -> String {
+    other.map_or(why.clone(), |other| format!("{why}; it would fit if {other} (growth: Auto)"))
+}
+
 impl Index {
     /// Finds room for what a volume is to grow by, in the cluster that it is in, or says why there is none. What it
     /// has stays where it is. Either bricks of it are larger, and marked as growing; or bricks come after
@@ -31,8 +36,17 @@ impl Index {
             ..Refusal::default()
         };
         match volume.spec.growth {
-            Growth::Sets => self.with_sets(cluster, volume, wish, old).map_err(refused),
-            Growth::InPlace => self.larger(&wish, &old).map_err(|why| refused(("NoSpace", why))),
+            Growth::Sets => {
+                self.with_sets(cluster, volume, wish.clone(), old.clone()).map_err(|(reason, why)| {
+                    let other = self.larger(&wish, &old).map(|_| "its bricks grew where they are");
+                    refused((reason, with_advice(why, other.ok())))
+                })
+            }
+            Growth::InPlace => self.larger(&wish, &old).map_err(|why| {
+                let other =
+                    self.with_sets(cluster, volume, wish, old).map(|_| "bricks were added beside them");
+                refused(("NoSpace", with_advice(why, other.ok())))
+            }),
             Growth::Auto => self.larger(&wish, &old).or_else(|why| {
                 let with_sets = self.with_sets(cluster, volume, wish, old);
                 with_sets.map_err(|(reason, message)| refused((reason, format!("{message}; {why}"))))

@@ -199,14 +199,21 @@ impl Index {
         };
         let (id, name) = (id_of(volume), volume.volume_name());
         if !cluster.file && !cluster.block {
-            return Err(refused("AllKindsDisabled", "takes neither file nor block volumes".into()));
+            return Err(refused(
+                "AllKindsDisabled",
+                "takes neither file nor block volumes: set spec.file or spec.block".into(),
+            ));
         }
         if if volume.spec.block { !cluster.block } else { !cluster.file } {
-            let kind = if volume.spec.block { "block-hosting" } else { "file" };
-            return Err(refused("KindNotOffered", format!("takes no {kind} volumes")));
+            let (kind, key) = if volume.spec.block { ("block-hosting", "block") } else { ("file", "file") };
+            let text = format!("takes no {kind} volumes; it would if its spec.{key} were true");
+            return Err(refused("KindNotOffered", text));
         }
         if self.names.get(&(cluster.name.clone(), name.clone())).is_some_and(|other| *other != id) {
-            return Err(refused("NameInUse", format!("has a volume named {name:?} already")));
+            return Err(refused(
+                "NameInUse",
+                format!("has a volume named {name:?} already; another name would do"),
+            ));
         }
         if let Some(key) = gid_of(volume)
             && self.gids.get(&key).is_some_and(|other| *other != id)
@@ -218,7 +225,10 @@ impl Index {
         let limit = u32::try_from(cluster.limits.volumes).unwrap_or(u32::MAX);
         let counted = self.volumes.get(&volume.name_any()).is_some_and(|known| known.cluster == cluster.name);
         if !counted && count >= limit {
-            let text = format!("has {count} volumes and may have {limit}");
+            let text = format!(
+                "has {count} volumes and may have {limit}; it would fit if it might have {}",
+                count.saturating_add(1)
+            );
             return Err(Refusal { count: Some(count), limit: Some(limit), ..refused("ClusterFull", text) });
         }
         self.place_bricks(cluster, volume).map_err(|(reason, message)| refused(reason, message))

@@ -9,7 +9,7 @@ use crate::allocation::{self, Layout, Need, Request};
 use crate::resources::{
     DurabilityType, GlusterVolume, PlacedBrick, Placement, READY, Refusal, condition_is, id_of,
 };
-use crate::units::{Id, brick_path};
+use crate::units::{Bytes, Id, brick_path};
 
 /// A brick that has to go, and the placement in which another one is to take its place.
 #[derive(Debug)]
@@ -143,13 +143,25 @@ impl Index {
             let node = self.nodes.get(&device.spec.node);
             node.is_some_and(|node| brick.others.contains(&id_of(node.as_ref())))
         });
-        let mut alone = Request { layout: Layout::Distribute, size: lost.size, ..request };
+        let mut alone = Request {
+            layout: Layout::Distribute,
+            size: lost.size,
+            sizing: allocation::Sizing::Bricks,
+            brick_min: Bytes(0),
+            brick_max: lost.size,
+            max_bricks: 1,
+            ..request
+        };
         alone.avoid.extend(others.map(|device| id_of(device.as_ref())));
         match allocation::place(&self.inventory, &alone) {
             Ok(_) => {
                 format!("{text}; those elsewhere are in zones of theirs, or for other bricks by their tags")
             }
-            Err(refused) => format!("{text}; {refused}"),
+            Err(refused) => {
+                let advice = allocation::advice_as_it_is(&self.inventory, &alone);
+                let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+                format!("{text}; {refused}{advice}")
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a case fails by panicking")]
 
+mod estates;
 mod fill;
 mod grow;
 mod packing;

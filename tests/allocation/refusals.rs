@@ -84,8 +84,9 @@ fn a_missing_place_for_the_arbiter_is_named() {
     let data = &[(100, "arbiter=disabled")][..];
     let inventory = tagged(&[(1, data), (2, data), (3, data)]);
     let layout = Layout::Arbiter { average_file: Bytes(64 << 10) };
-    let (refused, _) = told(&inventory, &Request { layout, ..one_set(10) });
+    let (refused, help) = told(&inventory, &Request { layout, ..one_set(10) });
     assert!(refused.starts_with("0 nodes have a device for an arbiter brick of 320Mi"), "{refused}");
+    assert_eq!(help, "it would fit with devices that have 1Gi free on 1 more node");
 }
 
 #[test]
@@ -106,11 +107,14 @@ fn limits_are_named_with_what_would_do() {
     let (refused, _) = told(&inventory, &held);
     assert!(refused.contains("the volume may, besides the 9 that are there, have 3"), "{refused}");
     let small = Request { brick_min: Bytes(20 * GIB), ..request(Bytes(15 * GIB)) };
-    let (refused, _) = told(&inventory, &small);
+    let (refused, help) = told(&inventory, &small);
     assert!(
         refused.starts_with("15Gi gives bricks of 15Gi, and the smallest brick allowed is 20Gi"),
         "{refused}"
     );
+    assert_eq!(help, "it would fit if bricks might be as small as 15Gi");
+    let tiny = Request { brick_min: Bytes(0), ..request(Bytes(GIB / 8)) };
+    assert_eq!(told(&inventory, &tiny).1, "a volume of 1Gi would fit", "no file system is that small");
 }
 
 #[test]
@@ -134,12 +138,14 @@ fn too_few_nodes_need_more() {
     let inventory = tagged(&[(1, PLAIN), (2, PLAIN)]);
     let (refused, help) = told(&inventory, &one_set(10));
     assert!(refused.starts_with("2 of 3 needed nodes have room"), "{refused}");
-    assert_eq!(help, "it would fit with devices that have 10.05Gi free on 1 more node");
-    let strict = Request { zones: ZoneRule::Strict, ..one_set(10) };
+    assert_eq!(help, "it would fit with devices that have 11Gi free on 1 more node");
+    // However many bricks it is cut into, the third node has one of each set.
     assert_eq!(
-        told(&inventory, &strict).1,
-        "it would fit with devices that have 10.05Gi free on 1 more zone"
+        told(&inventory, &request(Bytes(90 * GIB))).1,
+        "it would fit with devices that have 91Gi free on 1 more node"
     );
+    let strict = Request { zones: ZoneRule::Strict, ..one_set(10) };
+    assert_eq!(told(&inventory, &strict).1, "it would fit with devices that have 11Gi free on 1 more zone");
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn request(gib: u64, layout: Layout, zones: ZoneRule) -> Request {
     Request { layout, zones, ..replicated(Bytes(gib * GIB)) }
 }
 
-fn layouts() -> impl Strategy<Value = Layout> {
+pub fn layouts() -> impl Strategy<Value = Layout> {
     prop_oneof![
         Just(Layout::Distribute),
         (2usize..4).prop_map(Layout::Replicate),
@@ -45,7 +45,7 @@ fn equal_bricks() -> impl Strategy<Value = Layout> {
     layouts().prop_filter("its bricks are equal", |layout| !matches!(layout, Layout::Arbiter { .. }))
 }
 
-fn zones() -> impl Strategy<Value = ZoneRule> {
+pub fn zones() -> impl Strategy<Value = ZoneRule> {
     prop_oneof![Just(ZoneRule::None), Just(ZoneRule::Soft), Just(ZoneRule::Strict)]
 }
 
