@@ -66,19 +66,14 @@ pub(super) fn run(
         ClusterCommand::Info { id } => {
             let what = format!("cluster {id}");
             let answer = server.get(&what, &format!("/clusters/{id}"))?;
-            if format == Format::Table {
-                return show::cluster(&read(&what, &answer)?, out);
-            }
-            show::value(&answer, format, out)
+            show::answer(&what, &answer, format, out, show::cluster)
         }
         ClusterCommand::Create(kinds) => {
             let what = "create a cluster";
             let made = server.post(what, "/clusters", &json!({"file": kinds.file, "block": kinds.block}))?;
-            if format == Format::Table {
-                let made: Cluster = read(what, &made)?;
-                return show::done(&format!("Created cluster {}", made.id), out);
-            }
-            show::value(&made, format, out)
+            show::answer(what, &made, format, out, |made: &Cluster, out| {
+                show::done(&format!("Created cluster {}", made.id), out)
+            })
         }
         ClusterCommand::Set { id, kinds } => {
             let body = json!({"file": kinds.file, "block": kinds.block});

@@ -1,12 +1,11 @@
 //! Commands about devices.
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 use ureq::http::Method;
 
-use super::node::{Leaves, Tags, Which, retag, state};
+use super::node::{Leaves, Tags, Which, retag, state, tag_map};
 use super::out::Out;
-use super::wire::{Device, read};
 use super::{CliError, Format, Server, id, show, tag};
 
 /// What can be done with devices.
@@ -86,17 +85,16 @@ pub(super) fn run(
         DeviceCommand::Info { id } => {
             let what = format!("device {id}");
             let answer = server.get(&what, &format!("/devices/{id}"))?;
-            if format == Format::Table {
-                return show::device(&read::<Device>(&what, &answer)?, out);
-            }
-            show::value(&answer, format, out)
+            show::answer(&what, &answer, format, out, show::device)
         }
         DeviceCommand::Add(add) => {
             let what = format!("add device {} of node {}", add.path, add.node);
-            let tags: serde_json::Map<String, Value> =
-                add.tags.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
-            let body =
-                json!({"node": add.node, "name": add.path, "tags": tags, "destroydata": add.destroy_data});
+            let body = json!({
+                "node": add.node,
+                "name": add.path,
+                "tags": tag_map(&add.tags),
+                "destroydata": add.destroy_data,
+            });
             server.operate(&what, &Method::POST, "/devices", Some(&body))?;
             show::changed(
                 "added",

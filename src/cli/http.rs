@@ -29,6 +29,7 @@ const MAX_BODY: u64 = 256 << 20;
 const TOKEN_SECONDS: i64 = 300;
 
 /// A server and who speaks to it.
+#[derive(Clone)]
 pub(super) struct Server {
     base: String,
     credentials: Option<(String, Secret)>,
@@ -96,6 +97,12 @@ impl Server {
     pub fn waiting(mut self) -> Self {
         self.no_wait = false;
         self
+    }
+
+    /// The same server, asked although requests are to be printed: for what a change is to be about, so that the change
+    /// itself can be printed.
+    pub fn looking(&self) -> Self {
+        Self { curl: false, ..self.clone() }
     }
 
     /// Reads one thing.

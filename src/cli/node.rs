@@ -1,5 +1,7 @@
 //! Commands about nodes.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use ureq::http::Method;
@@ -106,20 +108,18 @@ pub(super) fn run(
         NodeCommand::Info { id } => info(server, id, format, out),
         NodeCommand::Add(add) => {
             let what = format!("add node {}", add.manage);
-            let tags: serde_json::Map<String, Value> =
-                add.tags.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
-            let hostnames = json!({"manage": [add.manage], "storage": [add.storage]});
-            let body =
-                json!({"cluster": add.cluster, "zone": add.zone, "hostnames": hostnames, "tags": tags});
+            let body = json!({
+                "cluster": add.cluster,
+                "zone": add.zone,
+                "hostnames": {"manage": [add.manage], "storage": [add.storage]},
+                "tags": tag_map(&add.tags),
+            });
             let made = server.operate(&what, &Method::POST, "/nodes", Some(&body))?;
             let made = made.ok_or_else(|| CliError::Strange {
                 what: what.clone(),
                 cause: "no node came of it".into(),
             })?;
-            if format == Format::Table {
-                return show::node(&read(&what, &made)?, out);
-            }
-            show::value(&made, format, out)
+            show::answer(&what, &made, format, out, show::node)
         }
         NodeCommand::Enable(which) => state(server, "node", &which.id, "online", false, format, out),
         NodeCommand::Disable(which) => state(server, "node", &which.id, "offline", false, format, out),
@@ -151,10 +151,12 @@ fn list(server: &Server, format: Format, out: &mut Out<'_>) -> Result<(), CliErr
 fn info(server: &Server, id: &str, format: Format, out: &mut Out<'_>) -> Result<(), CliError> {
     let what = format!("node {id}");
     let answer = server.get(&what, &format!("/nodes/{id}"))?;
-    if format == Format::Table {
-        return show::node(&read(&what, &answer)?, out);
-    }
-    show::value(&answer, format, out)
+    show::answer(&what, &answer, format, out, show::node)
+}
+
+/// Tags as a request has them.
+pub(super) fn tag_map(tags: &[(String, String)]) -> BTreeMap<&str, &str> {
+    tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
 }
 
 /// Sets the state of a node or device and waits for what comes of it.
@@ -200,11 +202,15 @@ pub(super) fn retag(
         }
     }
     let mut left = Value::Null;
+    let mut printed = vec![];
     for (kind, tags) in [("delete", gone), ("update", set)].into_iter().filter(|(_, tags)| !tags.is_empty()) {
-        left = server.post(&what, &path, &json!({"change_type": kind, "tags": tags}))?;
+        match server.post(&what, &path, &json!({"change_type": kind, "tags": tags})) {
+            Err(CliError::Instead(request)) => printed.push(request),
+            answer => left = answer?,
+        }
     }
-    if format != Format::Table {
-        return show::value(&left, format, out);
+    if !printed.is_empty() {
+        return Err(CliError::Instead(printed.join("\n")));
     }
-    show::tags_of(&read(&what, &left)?, out)
+    show::answer(&what, &left, format, out, show::tags_of)
 }

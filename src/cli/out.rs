@@ -51,11 +51,11 @@ impl<'a> Out<'a> {
     /// Prints one picture of several: on a terminal in the place of the last one, else below it.
     pub fn frame(&mut self, picture: &[u8]) -> io::Result<()> {
         if self.terminal.is_some() {
-            // Home, and clear from there: what is the same does not flicker.
-            self.to.write_all(b"\x1b[H\x1b[2J")?;
-        }
-        self.to.write_all(picture)?;
-        if self.terminal.is_none() {
+            // Home, each line over the last picture's and cleared to its end, then what is below: nothing flickers.
+            let lines = String::from_utf8_lossy(picture).replace('\n', "\x1b[K\n");
+            self.to.write_all(format!("\x1b[H{lines}\x1b[J").as_bytes())?;
+        } else {
+            self.to.write_all(picture)?;
             self.to.write_all(b"\n")?;
         }
         self.to.flush()

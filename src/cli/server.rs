@@ -4,7 +4,7 @@ use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 
 use super::out::Out;
-use super::wire::{LogLevels, Operation, Operations, ServerMode, read};
+use super::wire::{LogLevels, Operations, ServerMode};
 use super::{CliError, Format, Server, id, show};
 
 /// What can be done with the server.
@@ -83,18 +83,14 @@ pub(super) fn run(
         ServerCommand::Operations { id: None } => {
             let what = "what is under way";
             let answer = server.get(what, "/operations/pending")?;
-            if format == Format::Table {
-                return show::operations(&read::<Operations>(what, &answer)?.pendingoperations, out);
-            }
-            show::value(&answer, format, out)
+            show::answer(what, &answer, format, out, |pending: &Operations, out| {
+                show::operations(&pending.pendingoperations, out)
+            })
         }
         ServerCommand::Operations { id: Some(id) } => {
             let what = format!("operation {id}");
             let answer = server.get(&what, &format!("/operations/pending/{id}"))?;
-            if format == Format::Table {
-                return show::operation(&read::<Operation>(&what, &answer)?, out);
-            }
-            show::value(&answer, format, out)
+            show::answer(&what, &answer, format, out, show::operation)
         }
         ServerCommand::Mode { mode } => {
             let what = "the mode of the server";
@@ -102,10 +98,7 @@ pub(super) fn run(
                 server.change(what, "/admin", &json!({"state": word.get_name()}))?;
             }
             let answer = server.get(what, "/admin")?;
-            if format == Format::Table {
-                return show::done(&read::<ServerMode>(what, &answer)?.state, out);
-            }
-            show::value(&answer, format, out)
+            show::answer(what, &answer, format, out, |mode: &ServerMode, out| show::done(&mode.state, out))
         }
         ServerCommand::Log { level } => {
             let what = "the log of the server";
@@ -116,19 +109,16 @@ pub(super) fn run(
                 }
                 None => server.get(what, "/internal/logging")?,
             };
-            if format == Format::Table {
-                let levels: LogLevels = read(what, &answer)?;
-                let level = levels.loglevel.get("glusterfs").map_or("", String::as_str);
-                return show::done(level, out);
-            }
-            show::value(&answer, format, out)
+            show::answer(what, &answer, format, out, |levels: &LogLevels, out| {
+                show::done(levels.loglevel.get("glusterfs").map_or("", String::as_str), out)
+            })
         }
-        // What they print is JSON in any case.
-        ServerCommand::Dump => show::value(&server.get("the dump", "/db/dump")?, as_data(format), out),
+        // There are no tables of these two.
+        ServerCommand::Dump => show::value(&server.get("the dump", "/db/dump")?, format, out),
         ServerCommand::Check => {
             let what = "the check";
             let answer = server.get(what, "/db/check")?;
-            show::value(&answer, as_data(format), out)?;
+            show::value(&answer, format, out)?;
             match answer["totalinconsistencies"].as_u64() {
                 Some(0) => Ok(()),
                 found => {
@@ -138,8 +128,4 @@ pub(super) fn run(
             }
         }
     }
-}
-
-fn as_data(format: Format) -> Format {
-    if format == Format::Table { Format::Json } else { format }
 }

@@ -6,7 +6,9 @@ use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets::NO
 use serde_json::{Value, json};
 
 use super::out::Out;
-use super::wire::{Brick, Change, Cluster, Device, Durability, Node, Operation, Plan, PlannedBrick, Volume};
+use super::wire::{
+    Brick, Change, Cluster, Device, Durability, Node, Operation, Plan, PlannedBrick, Volume, read,
+};
 use super::{CliError, Format};
 use crate::units::Bytes;
 
@@ -18,6 +20,20 @@ pub(super) fn value(value: &Value, format: Format, out: &mut Out<'_>) -> Result<
         return Ok(write!(out, "{text}")?);
     }
     Ok(writeln!(out, "{value:#}")?)
+}
+
+/// The server's answer as `table` shows it, or as it is.
+pub(super) fn answer<T: serde::de::DeserializeOwned>(
+    what: &str,
+    answer: &Value,
+    format: Format,
+    out: &mut Out<'_>,
+    table: impl FnOnce(&T, &mut Out<'_>) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    match format {
+        Format::Table => table(&read(what, answer)?, out),
+        Format::Json | Format::Yaml => value(answer, format, out),
+    }
 }
 
 /// One line about what was done.

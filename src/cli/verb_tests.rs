@@ -184,7 +184,22 @@ fn a_request_is_printed_instead_of_sent() {
     assert!(out.contains(r#""size":1"#) && !out.contains("Authorization"), "{out}");
     let (_, out, _) = fake.run(&["node", "list", "--curl", "--secret", "hush"]);
     assert!(out.contains("-H 'Authorization: Bearer ey") && !out.contains("hush"), "{out}");
+    let tags = ["node", "tag", NODE, "a=b", "old-", "--curl"];
+    let (_, out, _) = fake.run(&tags);
+    assert!(out.lines().count() == 2 && out.contains(r#""delete""#) && out.contains(r#""update""#), "{out}");
     assert_eq!(fake.lines(), Vec::<String>::new(), "nothing was sent");
+    // What a change is about is looked up; the change is printed.
+    for (verb, more, request) in [
+        ("delete", &[][..], "-X DELETE"),
+        ("expand", &["--expand-size", "1"], "-X POST"),
+        ("lock", &[], "-X POST"),
+        ("unlock", &[], "-X POST"),
+    ] {
+        let volume: &[&str] = if verb == "expand" { &["--volume", "mydata"] } else { &["mydata"] };
+        let (code, out, _) = fake.run(&[&["volume", verb][..], volume, more, &["--curl"]].concat());
+        assert!(code == 0 && out.starts_with(&format!("curl {request} ")), "{verb}: {out}");
+    }
+    assert!(fake.lines().iter().all(|line| line.starts_with("GET ")), "{:?}", fake.lines());
 }
 
 #[test]
@@ -244,7 +259,9 @@ fn what_is_watched_is_shown_again_until_nobody_looks() {
     assert_eq!((code, err.as_str()), (0, ""));
     assert_eq!(out.matches("mydata  10 GiB").count(), 3, "{out}");
     let (_, out, _) = watched(&fake, &["volume", "list"], Some(200));
-    assert_eq!(out.matches("\u{1b}[H\u{1b}[2J").count(), 3, "each in the place of the last: {out:?}");
+    let pictures = (out.matches("\u{1b}[H").count(), out.matches("\u{1b}[J").count());
+    assert_eq!(pictures, (3, 3), "each in the place of the last: {out:?}");
+    assert!(out.contains("\u{1b}[K\n") && !out.contains("\u{1b}[2J"), "{out:?}");
     let (code, _, err) = watched(&fake, &["volume", "delete", "mydata"], None);
     assert!(code == 2 && err.contains("only show"), "{err}");
     assert!(!fake.lines().iter().any(|line| line.starts_with("DELETE")));

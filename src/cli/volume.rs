@@ -129,7 +129,7 @@ pub(super) fn create(
     let made = server.operate(&what, &Method::POST, "/volumes", Some(&body(ask)?))?;
     let answer = made
         .ok_or_else(|| CliError::Strange { what: what.clone(), cause: "it ended without a volume".into() })?;
-    print(&what, &answer, format, out)
+    show::answer(&what, &answer, format, out, show::volume)
 }
 
 /// Says what would become of a volume, without making it. What would not fit is a failure.
@@ -161,7 +161,7 @@ pub(super) fn list(server: &Server, format: Format, out: &mut Out<'_>) -> Result
 /// Shows a volume.
 pub(super) fn info(server: &Server, volume: &str, format: Format, out: &mut Out<'_>) -> Result<(), CliError> {
     let what = format!("volume {volume}");
-    print(&what, &find(server, volume)?, format, out)
+    show::answer(&what, &find(server, volume)?, format, out, show::volume)
 }
 
 /// Adds space to a volume, waits for it, and shows the volume.
@@ -171,13 +171,13 @@ pub(super) fn expand(
     format: Format,
     out: &mut Out<'_>,
 ) -> Result<(), CliError> {
-    let found: Volume = read(&format!("volume {}", ask.volume), &find(server, &ask.volume)?)?;
+    let found: Volume = read(&format!("volume {}", ask.volume), &find(&server.looking(), &ask.volume)?)?;
     let what = format!("expand volume {} by {} GiB", found.name, ask.expand_size);
     let (path, body) = (format!("/volumes/{}/expand", found.id), json!({ "expand_size": ask.expand_size }));
     let grown = server.operate(&what, &Method::POST, &path, Some(&body))?;
     let answer = grown
         .ok_or_else(|| CliError::Strange { what: what.clone(), cause: "it ended without a volume".into() })?;
-    print(&what, &answer, format, out)
+    show::answer(&what, &answer, format, out, show::volume)
 }
 
 /// Deletes a volume.
@@ -187,8 +187,7 @@ pub(super) fn delete(
     format: Format,
     out: &mut Out<'_>,
 ) -> Result<(), CliError> {
-    let found = find(server, volume)?;
-    let found: Volume = read(&format!("volume {volume}"), &found)?;
+    let found: Volume = read(&format!("volume {volume}"), &find(&server.looking(), volume)?)?;
     let what = format!("delete volume {}", found.name);
     let path = format!("/volumes/{}", found.id);
     server.operate(&what, &Method::DELETE, &path, None)?;
@@ -203,7 +202,7 @@ pub(super) fn restrict(
     format: Format,
     out: &mut Out<'_>,
 ) -> Result<(), CliError> {
-    let found: Volume = read(&format!("volume {volume}"), &find(server, volume)?)?;
+    let found: Volume = read(&format!("volume {volume}"), &find(&server.looking(), volume)?)?;
     let what = format!("{} volume {}", if locked { "lock" } else { "unlock" }, found.name);
     let body = json!({ "restriction": if locked { "locked" } else { "" } });
     let path = format!("/volumes/{}/block-restriction", found.id);
@@ -266,13 +265,6 @@ fn wishes(ask: &Create) -> Vec<String> {
         options.push(format!("user.heketi.device-tag-match {rule}"));
     }
     options
-}
-
-fn print(what: &str, answer: &Value, format: Format, out: &mut Out<'_>) -> Result<(), CliError> {
-    match format {
-        Format::Table => show::volume(&read(what, answer)?, out),
-        Format::Json | Format::Yaml => show::value(answer, format, out),
-    }
 }
 
 /// A volume by its id, or else by its name.

@@ -1,7 +1,6 @@
 //! Devices and nodes that were given up: how far their bricks have moved elsewhere, and what becomes of an ask that
 //! cannot be done. Decided by what volumes say; no command is run for it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,11 +37,11 @@ enum Drain {
 }
 
 /// Whether a device was given up, by itself or with its node; if so, the ask for that if somebody waits for it.
-pub fn given_up(context: &Context, device: &GlusterDevice) -> Option<Option<Id>> {
+pub fn given_up(caches: &Caches, device: &GlusterDevice) -> Option<Option<Id>> {
     if device.spec.state == State::Failed {
         return Some(evacuation_asked(device));
     }
-    let node = context.caches.nodes.get(&device.spec.node)?;
+    let node = caches.nodes.get(&device.spec.node)?;
     (node.spec.state == State::Failed).then(|| evacuation_asked(node.as_ref()))
 }
 
@@ -74,31 +73,34 @@ pub fn device_wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterDevi
     concerned.flatten()
 }
 
-/// All devices that were given up, by themselves or with their nodes: few, if any.
+/// The devices that were given up, by themselves or with their nodes, and do not say yet how far they are: a look at
+/// one of them asks its node as well.
 fn all_given_up(caches: &Caches) -> Vec<ObjectRef<GlusterDevice>> {
-    let mut nodes = caches.nodes.list();
-    nodes.retain(|node| node.spec.state == State::Failed);
-    let nodes: BTreeSet<String> = nodes.iter().map(|node| node.name_any()).collect();
     let mut devices = caches.devices.list();
-    devices.retain(|device| device.spec.state == State::Failed || nodes.contains(&device.spec.node));
+    devices.retain(|device| given_up(caches, device).is_some());
     if devices.is_empty() {
         return vec![];
     }
     let volumes = caches.volumes.list();
-    let on_a_way = |device: &&Arc<GlusterDevice>| {
-        let id = id_of(device.as_ref());
-        let needed = volumes.iter().any(|volume| needs(volume, id) > 0);
-        // What is drained, and stays so, need not be looked at for it.
-        needed || !condition_is(device.conditions(), DRAINED)
+    let says_otherwise = |device: &&Arc<GlusterDevice>| {
+        let drain = drained(caches, device, &volumes);
+        let (status, reason, message) = drain.words();
+        condition(device.conditions(), DRAINED)
+            .is_none_or(|said| (&*said.status, &*said.reason, &*said.message) != (status, reason, message))
     };
-    devices.iter().filter(on_a_way).map(|device| ObjectRef::from_obj(device.as_ref())).collect()
+    devices.iter().filter(says_otherwise).map(|device| ObjectRef::from_obj(device.as_ref())).collect()
+}
+
+/// How far a device is drained that was given up.
+fn drained(caches: &Caches, device: &GlusterDevice, volumes: &[Arc<GlusterVolume>]) -> Drain {
+    let ask = given_up(caches, device).flatten();
+    unreadable(caches).unwrap_or_else(|| drain(id_of(device), ask, volumes))
 }
 
 /// How many bricks of a volume on a device somebody needs.
 fn needs(volume: &GlusterVolume, device: Id) -> usize {
     let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
-    let needed =
-        |brick: &&PlacedBrick| brick.device == device && (!brick.retiring || brick.replaced_by.is_some());
+    let needed = |brick: &&PlacedBrick| brick.device == device && brick.is_needed();
     placement.map_or(0, |placement| placement.bricks.iter().filter(needed).count())
 }
 
@@ -115,7 +117,7 @@ pub fn node_wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterNode>>
 /// Writes down how far a device is drained, and does what follows from it. Tells whether something was written.
 pub async fn of_device(context: &Context, device: &GlusterDevice) -> Result<bool, PassError> {
     let mut reported = device.clone();
-    let Some(ask) = given_up(context, device) else {
+    let Some(ask) = given_up(&context.caches, device) else {
         let status = reported.status.get_or_insert_default();
         status.conditions.retain(|condition| condition.type_ != DRAINED);
         let news = reported.status.as_ref() != device.status.as_ref() && device.status.is_some();
@@ -125,25 +127,43 @@ pub async fn of_device(context: &Context, device: &GlusterDevice) -> Result<bool
         return Ok(news);
     };
     let id = id_of(device);
-    let drain = unreadable(context).unwrap_or_else(|| drain(id, ask, &context.caches.volumes.list()));
+    let drain = drained(&context.caches, device, &context.caches.volumes.list());
     let status = reported.status.get_or_insert_default();
     note(&mut status.conditions, &drain, device.metadata.generation.unwrap_or_default());
-    if let (Some(ask), Drain::Refused { reason, message }) = (ask, &drain) {
-        let (reason, message) = (reason.clone(), message.clone());
-        status.evacuation = Some(Evacuation { ask, reason, message, device: Some(id) });
+    if !is_refused(status.evacuation.as_ref(), ask) {
+        status.evacuation = ended(ask, &drain, Some(id)).or(status.evacuation.take());
     }
     if reported.status != device.status {
         context.store.report(device, &reported, true).await?;
         return Ok(true);
     }
     let own = device.spec.state == State::Failed;
-    match drain {
+    if own && is_refused(device.status.as_ref().and_then(|status| status.evacuation.as_ref()), ask) {
+        put_state(context, device, State::Offline).await?;
+    } else if !own && drain == Drain::Done {
         // With its node: clients remove devices that have failed themselves.
-        Drain::Done if !own => put_state(context, device, State::Failed).await?,
-        Drain::Refused { .. } if own && ask.is_some() => put_state(context, device, State::Offline).await?,
-        _ => return Ok(false),
+        put_state(context, device, State::Failed).await?;
+    } else {
+        return Ok(false);
     }
     Ok(true)
+}
+
+/// How an ask has ended, if somebody waits for it and it has.
+fn ended(ask: Option<Id>, drain: &Drain, device: Option<Id>) -> Option<Evacuation> {
+    let ask = ask?;
+    match drain {
+        Drain::Done => Some(Evacuation { ask, ..Evacuation::default() }),
+        Drain::Moving(_) => None,
+        Drain::Refused { reason, message } => {
+            Some(Evacuation { ask, reason: reason.clone(), message: message.clone(), device })
+        }
+    }
+}
+
+/// Whether somebody was told that an ask cannot be done: then it is not done, whatever has become possible since.
+fn is_refused(evacuation: Option<&Evacuation>, ask: Option<Id>) -> bool {
+    evacuation.is_some_and(|ended| Some(ended.ask) == ask && !ended.reason.is_empty())
 }
 
 /// Changes what is wanted of a device or node, if nobody has changed that meanwhile. What an ask said beside it has
@@ -166,20 +186,14 @@ pub async fn of_node(context: &Context, node: &GlusterNode) -> Result<bool, Pass
     let mut reported = node.clone();
     let status = reported.status.get_or_insert_default();
     let ask = evacuation_asked(node);
-    let mut drain = Drain::Done;
     if node.spec.state == State::Failed {
         let name = node.name_any();
         let mut devices = context.caches.devices.list();
         devices.retain(|device| device.spec.node == name);
-        let device;
-        (drain, device) = together(&devices, ask, &context.caches.volumes.list());
-        if let Some(unknown) = unreadable(context) {
-            drain = unknown;
-        }
+        let (drain, device) = together(&context.caches, &devices, &context.caches.volumes.list());
         note(&mut status.conditions, &drain, node.metadata.generation.unwrap_or_default());
-        if let (Some(ask), Drain::Refused { reason, message }) = (ask, &drain) {
-            let (reason, message) = (reason.clone(), message.clone());
-            status.evacuation = Some(Evacuation { ask, reason, message, device });
+        if !is_refused(status.evacuation.as_ref(), ask) {
+            status.evacuation = ended(ask, &drain, device).or(status.evacuation.take());
         }
     } else {
         status.conditions.retain(|condition| condition.type_ != DRAINED);
@@ -188,7 +202,8 @@ pub async fn of_node(context: &Context, node: &GlusterNode) -> Result<bool, Pass
         context.store.report(node, &reported, true).await?;
         return Ok(true);
     }
-    if node.spec.state == State::Failed && ask.is_some() && matches!(drain, Drain::Refused { .. }) {
+    let told = node.status.as_ref().and_then(|status| status.evacuation.as_ref());
+    if node.spec.state == State::Failed && is_refused(told, ask) {
         put_state(context, node, State::Offline).await?;
         return Ok(true);
     }
@@ -197,8 +212,8 @@ pub async fn of_node(context: &Context, node: &GlusterNode) -> Result<bool, Pass
 
 /// How far the devices of a node are drained, and the device that cannot be. Those that were never taken in have nothing.
 fn together(
+    caches: &Caches,
     devices: &[Arc<GlusterDevice>],
-    ask: Option<Id>,
     volumes: &[Arc<GlusterVolume>],
 ) -> (Drain, Option<Id>) {
     let taken_in = |device: &&Arc<GlusterDevice>| {
@@ -206,13 +221,11 @@ fn together(
     };
     let mut left = vec![];
     for device in devices.iter().filter(taken_in) {
-        let id = id_of(device.as_ref());
-        match drain(id, ask, volumes) {
-            Drain::Done
-                if device.spec.state == State::Failed && condition_is(device.conditions(), DRAINED) => {}
+        match drained(caches, device, volumes) {
+            Drain::Done if device.spec.state == State::Failed && device.is_drained() => {}
             // It says so itself next: who has seen the node leave finds its devices gone as well.
             Drain::Done => left.push((device.name_any(), "it is empty".into())),
-            refused @ Drain::Refused { .. } => return (refused, Some(id)),
+            refused @ Drain::Refused { .. } => return (refused, Some(id_of(device.as_ref()))),
             Drain::Moving(text) => left.push((device.name_any(), text)),
         }
     }
@@ -230,10 +243,7 @@ fn drain(device: Id, ask: Option<Id>, volumes: &[Arc<GlusterVolume>]) -> Drain {
     let mut left = 0;
     let mut first = None;
     for volume in volumes {
-        let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
-        let needed =
-            |brick: &&PlacedBrick| brick.device == device && (!brick.retiring || brick.replaced_by.is_some());
-        let count = placement.map_or(0, |placement| placement.bricks.iter().filter(needed).count());
+        let count = needs(volume, device);
         if count == 0 || condition_is(volume.conditions(), FAILED) {
             continue;
         }
@@ -256,8 +266,8 @@ fn drain(device: Id, ask: Option<Id>, volumes: &[Arc<GlusterVolume>]) -> Drain {
 }
 
 /// A volume that is not understood may have bricks anywhere.
-fn unreadable(context: &Context) -> Option<Drain> {
-    let unreadable = context.caches.volumes.unreadable();
+fn unreadable(caches: &Caches) -> Option<Drain> {
+    let unreadable = caches.volumes.unreadable();
     let unreadable = unreadable.borrow();
     let volume = unreadable.values().next()?;
     Some(Drain::Moving(format!(
@@ -270,12 +280,19 @@ fn is_refusal(replaced: &Condition) -> bool {
     matches!(replaced.reason.as_str(), "NoReplacement" | "Unreplaceable" | "HealSource" | "Quorum")
 }
 
+impl Drain {
+    /// Status, reason and message of the condition Drained.
+    fn words(&self) -> (&str, &str, &str) {
+        match self {
+            Self::Done => ("True", "Drained", "nobody needs what is on it any more"),
+            Self::Moving(text) => ("False", "Moving", text),
+            Self::Refused { reason, message } => ("False", reason, message),
+        }
+    }
+}
+
 fn note(conditions: &mut Vec<Condition>, drain: &Drain, generation: i64) {
-    let (status, reason, message) = match drain {
-        Drain::Done => ("True", "Drained", "nobody needs what is on it any more"),
-        Drain::Moving(text) => ("False", "Moving", text.as_str()),
-        Drain::Refused { reason, message } => ("False", reason.as_str(), message.as_str()),
-    };
+    let (status, reason, message) = drain.words();
     set_condition(conditions, Timestamp::now(), generation, (DRAINED, status, reason), message);
 }
 

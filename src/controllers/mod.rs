@@ -59,8 +59,8 @@ pub struct Context {
     access: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Tries in a row that failed, by object: the pauses between them grow.
     tries: Mutex<HashMap<String, u32>>,
-    /// When volumes that were refused were last tried, by object name.
-    placed_at: Mutex<HashMap<String, jiff::Timestamp>>,
+    /// When volumes were last tried, by object name.
+    tried: Mutex<HashMap<String, volume::Tried>>,
     /// The version of each volume over which this process has written the last outcome of a pass. A cache that still
     /// shows it is behind.
     overtaken: Mutex<HashMap<String, String>>,
@@ -102,7 +102,7 @@ impl Context {
             gluster: Mutex::default(),
             access: Mutex::default(),
             tries: Mutex::default(),
-            placed_at: Mutex::default(),
+            tried: Mutex::default(),
             overtaken: Mutex::default(),
         }
     }
@@ -140,7 +140,7 @@ impl Context {
 
     /// Forgets what is remembered about an object that goes.
     fn forget<K: Kind>(&self, name: &str) {
-        self.placed_at.lock().remove(name);
+        self.tried.lock().remove(name);
         self.overtaken.lock().remove(name);
         self.tries.lock().remove(&format!("{}/{name}", K::kind(&())));
     }

@@ -33,7 +33,8 @@ enum Request {
 
 /// Devices that were given up, each with the ask for that if somebody waits for it.
 type Leaving = BTreeMap<Id, Option<Id>>;
-type Answer = oneshot::Sender<Result<(), StoreError>>;
+/// Whether the decision was news.
+type Answer = oneshot::Sender<Result<bool, StoreError>>;
 
 /// The way to the task. Cheap to clone.
 #[derive(Clone)]
@@ -50,26 +51,26 @@ impl Placing {
 
     /// Has a volume placed, or refused; the decision is in its status afterwards.
     pub async fn place(&self, volume: Arc<GlusterVolume>) -> Result<(), StoreError> {
-        self.ask(|answer| Request::Volume(volume, answer)).await
+        self.ask(|answer| Request::Volume(volume, answer)).await.map(drop)
     }
 
     /// Has another place found for a brick of the volume that is on one of these devices, or refused; the decision
-    /// is in its status afterwards.
-    pub async fn replace(&self, volume: Arc<GlusterVolume>, leaving: Leaving) -> Result<(), StoreError> {
+    /// is in its status afterwards. Tells whether that is news.
+    pub async fn replace(&self, volume: Arc<GlusterVolume>, leaving: Leaving) -> Result<bool, StoreError> {
         self.ask(|answer| Request::Brick(volume, leaving, answer)).await
     }
 
     /// Has the names of a node checked.
     pub async fn accept_node(&self, node: Arc<GlusterNode>) -> Result<(), StoreError> {
-        self.ask(|answer| Request::Node(node, answer)).await
+        self.ask(|answer| Request::Node(node, answer)).await.map(drop)
     }
 
     /// Has the path of a device checked.
     pub async fn accept_device(&self, device: Arc<GlusterDevice>) -> Result<(), StoreError> {
-        self.ask(|answer| Request::Device(device, answer)).await
+        self.ask(|answer| Request::Device(device, answer)).await.map(drop)
     }
 
-    async fn ask(&self, request: impl FnOnce(Answer) -> Request) -> Result<(), StoreError> {
+    async fn ask(&self, request: impl FnOnce(Answer) -> Request) -> Result<bool, StoreError> {
         let (answer, decided) = oneshot::channel();
         let gone = || StoreError::Conflict("the placing task ended; the request".into());
         self.requests.send(request(answer)).await.map_err(|_| gone())?;
@@ -195,7 +196,7 @@ impl Work {
             }
             drop(permit);
             // Nobody waits any more when the reconciler was cancelled; the decision stands in status.
-            let _ = answer.send(done.map(drop));
+            let _ = answer.send(done);
         });
     }
 }

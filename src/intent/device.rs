@@ -5,11 +5,8 @@ use std::collections::BTreeMap;
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::{AskError, Decision, Intent, given_up, metadata};
-use crate::resources::{
-    ACCEPTED, EVACUATE, FORGET, GlusterDevice, GlusterDeviceSpec, HEAL_CHECK, LOOK, PlacedBrick, State,
-    condition,
-};
+use super::{AskError, Decision, Intent, given_up};
+use crate::resources::{FORGET, GlusterDevice, GlusterDeviceSpec, LOOK, PlacedBrick, State};
 use crate::units::Id;
 
 /// Asks for a device to be prepared, and waits for the leader to accept it. The object is named by
@@ -19,12 +16,8 @@ pub async fn create(
     id: Id,
     spec: GlusterDeviceSpec,
 ) -> Result<Decision<GlusterDevice>, AskError> {
-    let name = id.to_string();
-    let mut object = GlusterDevice::new(&name, spec);
-    object.metadata = metadata(&name, id, BTreeMap::new());
-    let made = intent.store.create(&object).await?;
-    let decided = |device: &GlusterDevice| Some(condition(device.conditions(), ACCEPTED)?.status == "True");
-    intent.decision(&intent.devices, made, decided).await
+    let object = GlusterDevice::new("", spec);
+    intent.create_named(&intent.devices, id, object, GlusterDevice::conditions).await
 }
 
 /// Asks for a device to be looked at now. Its status has this id once that was done.
@@ -34,23 +27,17 @@ pub async fn look(intent: &Intent, name: &str, uid: Option<String>, ask: Id) -> 
     Ok(())
 }
 
-/// Says what is wanted of a device. With `ask` somebody waits for what comes of giving it up: it is offline again if
-/// that cannot be done. Without `heal_check` bricks are exchanged whatever is still to be healed.
+/// Says what is wanted of a device, unless somebody has changed it since it was read. With `ask` somebody waits for
+/// what comes of giving it up: it is offline again if that cannot be done. Without `heal_check` bricks are exchanged
+/// whatever is still to be healed.
 pub async fn set_state(
     intent: &Intent,
-    name: &str,
+    device: &GlusterDevice,
     state: State,
     ask: Option<Id>,
     heal_check: bool,
 ) -> Result<(), AskError> {
-    intent.store.merge::<GlusterDevice>(name, &state_patch(state, ask, heal_check)).await?;
-    Ok(())
-}
-
-/// What is wanted of a device or node, as a merge patch.
-pub(super) fn state_patch(state: State, ask: Option<Id>, heal_check: bool) -> serde_json::Value {
-    let heal_check = (!heal_check).then_some("disable");
-    json!({"metadata": {"annotations": {EVACUATE: ask, HEAL_CHECK: heal_check}}, "spec": {"state": state}})
+    intent.set_state(device, state, ask, heal_check).await
 }
 
 /// Changes the tags of a device: `change` gets those it has and gives back those it is to have.
@@ -68,10 +55,7 @@ pub async fn set_tags(
 /// been replaced count as gone.
 pub async fn delete(intent: &Intent, device: &GlusterDevice, forget: bool) -> Result<(), AskError> {
     let (name, id) = (device.name_any(), crate::resources::id_of(device));
-    let is_there = |brick: &PlacedBrick| {
-        let needed = !brick.retiring || brick.replaced_by.is_some();
-        brick.device == id && (needed || !forget)
-    };
+    let is_there = |brick: &PlacedBrick| brick.device == id && (brick.is_needed() || !forget);
     let holds = |volume: &crate::resources::GlusterVolume| {
         let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
         placement.is_some_and(|placement| placement.bricks.iter().any(is_there))

@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
+use serde_json::json;
 
 use crate::resources::{
-    Condition, FAILED, GlusterCluster, GlusterDevice, GlusterNode, GlusterVolume, ID_LABEL, OnRefusal, READY,
-    condition, condition_is,
+    ACCEPTED, Condition, EVACUATE, FAILED, GlusterCluster, GlusterDevice, GlusterNode, GlusterVolume,
+    HEAL_CHECK, ID_LABEL, OnRefusal, READY, State, condition, condition_is,
 };
 use crate::store::{Cache, Caches, Kind, Store, StoreError};
 use crate::units::Id;
@@ -165,6 +166,44 @@ impl Intent {
             }
         }
         Err(StoreError::Conflict(name.to_owned()).into())
+    }
+
+    /// Asks for a node or device, named by its id, and waits for the leader to accept its names and paths.
+    async fn create_named<K>(
+        &self,
+        cache: &Cache<K>,
+        id: Id,
+        mut object: K,
+        conditions: fn(&K) -> &[Condition],
+    ) -> Result<Decision<K>, AskError>
+    where
+        K: Kind + Resource<Scope = kube::core::ClusterResourceScope>,
+    {
+        *object.meta_mut() = metadata(&id.to_string(), id, BTreeMap::new());
+        let made = self.store.create(&object).await?;
+        let decided = |seen: &K| Some(condition(conditions(seen), ACCEPTED)?.status == "True");
+        self.decision(cache, made, decided).await
+    }
+
+    /// Says what is wanted of a node or device, unless somebody has changed it since it was read (Conflict). With `ask`
+    /// somebody waits for what comes of giving it up: it is offline again if that cannot be done. Without `heal_check`
+    /// bricks are exchanged whatever is still to be healed.
+    async fn set_state<K>(
+        &self,
+        read: &K,
+        state: State,
+        ask: Option<Id>,
+        heal_check: bool,
+    ) -> Result<(), AskError>
+    where
+        K: Kind + Resource<Scope = kube::core::ClusterResourceScope>,
+    {
+        let heal_check = (!heal_check).then_some("disable");
+        let annotations = json!({EVACUATE: ask, HEAL_CHECK: heal_check});
+        let metadata = json!({"resourceVersion": read.resource_version(), "annotations": annotations});
+        let patch = json!({"metadata": metadata, "spec": {"state": state}});
+        self.store.merge::<K>(&read.name_any(), &patch).await?;
+        Ok(())
     }
 
     async fn take_back<K>(&self, name: &str, uid: Option<String>) -> Result<(), AskError>

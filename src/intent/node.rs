@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use kube::ResourceExt;
 
-use super::{AskError, Decision, Intent, given_up, metadata};
-use crate::resources::{ACCEPTED, GlusterNode, GlusterNodeSpec, State, condition};
+use super::{AskError, Decision, Intent, given_up};
+use crate::resources::{GlusterNode, GlusterNodeSpec, State};
 use crate::units::Id;
 
 /// Asks for a node to be taken into its cluster, and waits for the leader to accept its names. The
@@ -15,25 +15,19 @@ pub async fn create(
     id: Id,
     spec: GlusterNodeSpec,
 ) -> Result<Decision<GlusterNode>, AskError> {
-    let name = id.to_string();
-    let mut object = GlusterNode::new(&name, spec);
-    object.metadata = metadata(&name, id, BTreeMap::new());
-    let made = intent.store.create(&object).await?;
-    let decided = |node: &GlusterNode| Some(condition(node.conditions(), ACCEPTED)?.status == "True");
-    intent.decision(&intent.nodes, made, decided).await
+    let object = GlusterNode::new("", spec);
+    intent.create_named(&intent.nodes, id, object, GlusterNode::conditions).await
 }
 
 /// Says what is wanted of a node; see [`super::device::set_state`].
 pub async fn set_state(
     intent: &Intent,
-    name: &str,
+    node: &GlusterNode,
     state: State,
     ask: Option<Id>,
     heal_check: bool,
 ) -> Result<(), AskError> {
-    let patch = super::device::state_patch(state, ask, heal_check);
-    intent.store.merge::<GlusterNode>(name, &patch).await?;
-    Ok(())
+    intent.set_state(node, state, ask, heal_check).await
 }
 
 /// Changes the tags of a node: `change` gets those it has and gives back those it is to have.

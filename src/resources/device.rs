@@ -6,6 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::evacuation::is_drained;
 use super::{Condition, Evacuation, OnRefusal, State};
 use crate::units::{Bytes, Id};
 
@@ -77,6 +78,12 @@ pub fn look_asked(device: &GlusterDevice) -> Option<Id> {
 }
 
 impl GlusterDevice {
+    /// Whether it was given up, and nobody needs what is on it any more.
+    pub fn is_drained(&self) -> bool {
+        let evacuation = self.status.as_ref().and_then(|status| status.evacuation.as_ref());
+        is_drained(self, self.conditions(), evacuation)
+    }
+
     /// Conditions, none before the first visit.
     pub fn conditions(&self) -> &[Condition] {
         self.status.as_ref().map_or(&[], |status| &status.conditions)

@@ -4,6 +4,7 @@ use kube::{Resource, ResourceExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::conditions::{Condition, DRAINED, condition_is};
 use crate::units::Id;
 
 /// The annotation of a device or node that is given up for somebody who waits for an answer: an id of the ask.
@@ -15,7 +16,7 @@ pub const HEAL_CHECK: &str = "bricklayer.dev/heal-check";
 /// counts as gone.
 pub const FORGET: &str = "bricklayer.dev/forget";
 
-/// An ask to give up a device or node, and how it ended if it did.
+/// How an ask to give up a device or node has ended: without a reason, it is drained.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Evacuation {
@@ -56,6 +57,17 @@ pub fn evacuation_asked<K: Resource>(object: &K) -> Option<Id> {
 /// Whether bricks are exchanged whatever is still to be healed.
 pub fn skips_heal_check<K: Resource>(object: &K) -> bool {
     object.annotations().get(HEAL_CHECK).is_some_and(|value| value == "disable")
+}
+
+/// Whether a device or node that was given up is drained: for whoever asks now, if somebody waits for that. What was
+/// true of an earlier ask says nothing of this one.
+pub(super) fn is_drained<K: Resource>(
+    object: &K,
+    conditions: &[Condition],
+    evacuation: Option<&Evacuation>,
+) -> bool {
+    let ended = |ask: Id| evacuation.is_some_and(|ended| ended.ask == ask && ended.reason.is_empty());
+    condition_is(conditions, DRAINED) && evacuation_asked(object).is_none_or(ended)
 }
 
 /// Whether nobody can clean a device that is on its way out.

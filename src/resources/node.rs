@@ -6,6 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::evacuation::is_drained;
 use super::{Condition, Evacuation, OnRefusal, State};
 use crate::units::Id;
 
@@ -128,6 +129,12 @@ impl Hostnames {
 }
 
 impl GlusterNode {
+    /// Whether it was given up, and nobody needs what is on its devices any more.
+    pub fn is_drained(&self) -> bool {
+        let evacuation = self.status.as_ref().and_then(|status| status.evacuation.as_ref());
+        is_drained(self, self.conditions(), evacuation)
+    }
+
     /// Conditions, none before the first visit.
     pub fn conditions(&self) -> &[Condition] {
         self.status.as_ref().map_or(&[], |status| &status.conditions)

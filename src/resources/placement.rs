@@ -126,6 +126,11 @@ impl PlacedBrick {
         !self.retiring && !self.adding && self.replaces.is_none()
     }
 
+    /// Whether somebody needs what is on it: one on its way out is kept until the one in its place has all data.
+    pub fn is_needed(&self) -> bool {
+        !self.retiring || self.replaced_by.is_some()
+    }
+
     /// The space it takes on its device.
     pub fn need(&self) -> Bytes {
         self.pool_size.plus(self.pool_metadata)

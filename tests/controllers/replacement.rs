@@ -1,13 +1,15 @@
 //! Devices and nodes are given up: their bricks move elsewhere, or it is said why they cannot.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bricklayer::executor::transport::sim::{Fault, Rule};
-use bricklayer::intent;
+use bricklayer::intent::{self, AskError};
 use bricklayer::resources::{
     DRAINED, Durability, EVACUATE, GlusterDevice, GlusterNode, GlusterVolume, GlusterVolumeSpec, PlacedBrick,
     REPLACED, State, condition, condition_is,
 };
+use bricklayer::store::StoreError;
 use bricklayer::units::Id;
 
 use crate::boundaries::{AT_ONCE, commands, faults, nothing_remains, with_fault};
@@ -25,7 +27,18 @@ fn node_of(brick: &PlacedBrick) -> usize {
 }
 
 async fn give_up(rig: &Rig, device: &str, ask: Option<Id>) {
-    intent::device::set_state(&rig.intent, device, State::Failed, ask, true).await.expect("an answer");
+    set_state(rig, device, State::Failed, ask, true).await;
+}
+
+/// Says what is wanted of a device, whoever writes it meanwhile.
+async fn set_state(rig: &Rig, name: &str, state: State, ask: Option<Id>, heal_check: bool) {
+    loop {
+        let device = rig.store.get::<GlusterDevice>(name).await.unwrap().expect("a device");
+        match intent::device::set_state(&rig.intent, &device, state, ask, heal_check).await {
+            Err(AskError::Store(StoreError::Conflict(_))) => {}
+            done => return done.expect("an answer"),
+        }
+    }
 }
 
 async fn drained(rig: &Rig, device: &str) -> Arc<GlusterDevice> {
@@ -45,9 +58,14 @@ async fn refused(rig: &Rig, device: &str, ask: Id) -> (String, String) {
     rig.until(&rig.caches.devices, device, "was refused", over).await
 }
 
-/// A volume, and the device and the place of its first brick.
+/// A volume, and its first brick with the device that it is on.
 async fn with_volume(rig: &Rig, spec: GlusterVolumeSpec) -> (PlacedBrick, String) {
     rig.create_ready("v", spec).await;
+    first_brick(rig).await
+}
+
+/// The first brick of the volume, and the name of its device.
+async fn first_brick(rig: &Rig) -> (PlacedBrick, String) {
     let first = bricks(&rig.volume("v").await.unwrap())[0].clone();
     let device = device_name(node_of(&first), 0);
     (first, device)
@@ -161,7 +179,7 @@ fn a_brick_of_a_dispersed_volume_stays() {
 fn entries(brick: &PlacedBrick, count: &str) -> Rule {
     let said = |count: &str| {
         format!(
-            "{}</name>\n        <status>Connected</status>\n        <numberOfEntries>{count}<",
+            "{}</name>\n        <status>Connected</status>\n        <totalNumberOfEntries>{count}<",
             brick.address()
         )
     };
@@ -183,8 +201,7 @@ fn a_brick_that_others_need_stays_until_they_are_healed() {
         let words = format!("Cannot replace brick {} as it is source brick for data to be healed", old.id);
         assert!(text.contains(&words), "{text}");
         rig.sim.faults().clear();
-        // A new brick that was asked for meanwhile goes again.
-        assert_eq!(rig.agrees().await, 3);
+        assert_eq!(rig.agrees().await, 3, "the new brick that was made for it goes again");
 
         // Its set is being healed: it waits for that.
         let other = bricks(&rig.volume("v").await.unwrap())[1].clone();
@@ -200,25 +217,58 @@ fn a_brick_that_others_need_stays_until_they_are_healed() {
         assert_eq!(rig.agrees().await, 3);
 
         // Without the check nothing is waited for.
-        let (old, device) = {
-            let first = bricks(&rig.volume("v").await.unwrap())[0].clone();
-            let device = device_name(node_of(&first), 0);
-            (first, device)
-        };
+        let (old, device) = first_brick(&rig).await;
         rig.sim.faults().add(entries(&old, "3"));
-        intent::device::set_state(&rig.intent, &device_name(node_of(&old), 0), State::Online, None, true)
-            .await
-            .unwrap();
         for n in 1..=4 {
-            intent::device::set_state(&rig.intent, &device_name(n, 0), State::Online, None, true)
-                .await
-                .unwrap();
+            set_state(&rig, &device_name(n, 0), State::Online, None, true).await;
         }
-        intent::device::set_state(&rig.intent, &device, State::Failed, Some(Id::random()), false)
-            .await
-            .unwrap();
+        set_state(&rig, &device, State::Failed, Some(Id::random()), false).await;
         drained(&rig, &device).await;
         rig.sim.faults().clear();
+        nothing_remains(&rig).await;
+        rig.close().await;
+    });
+}
+
+/// The brick that took its place gets its data from it still: it stays although it is not needed for anything else.
+#[test]
+fn what_was_exchanged_is_kept_until_the_new_brick_has_its_data() {
+    in_runtime(async {
+        let made = directory();
+        let rig = Rig::open(made.path(), RigOptions::default()).await;
+        rig.make_topology(5, 1).await;
+        let (old, device) =
+            with_volume(&rig, GlusterVolumeSpec { durability: Durability::replicate(2), ..wish(4) }).await;
+        let other = bricks(&rig.volume("v").await.unwrap())[1].clone();
+        // The first rule decides: looks go on, and no heal is begun.
+        rig.sim.faults().add(Rule::always("info summary", Fault::Slow(Duration::ZERO)));
+        let fails = Fault::FailBefore { exit: 1, stderr: "not now".into() };
+        rig.sim.faults().add(Rule::always("volume heal", fails));
+        give_up(&rig, &device, Some(Id::random())).await;
+        let exchanged = |seen: Option<&GlusterVolume>| {
+            bricks(seen?).iter().any(|brick| brick.replaced_by.is_some()).then_some(())
+        };
+        rig.until(&rig.caches.volumes, &id("v").to_string(), "is exchanged", exchanged).await;
+
+        // The other one is given up too, and its node dies: nobody else has all data.
+        let (second, dying) = (device_name(node_of(&other), 0), host(node_of(&other)));
+        rig.sim.faults().down(&dying);
+        give_up(&rig, &second, None).await;
+        let waits = |seen: Option<&GlusterVolume>| {
+            condition(seen?.conditions(), REPLACED)
+                .filter(|replaced| replaced.reason == "HealSource")
+                .map(drop)
+        };
+        rig.until(&rig.caches.volumes, &id("v").to_string(), "waits for its source", waits).await;
+        let now = bricks(&rig.volume("v").await.unwrap());
+        assert!(now.iter().any(|brick| brick.id == old.id && brick.retiring), "{now:#?}");
+        assert!(now.iter().any(|brick| brick.id == other.id && brick.serves()), "{now:#?}");
+        assert!(!condition_is(rig.caches.devices.get(&device).unwrap().conditions(), DRAINED));
+
+        rig.sim.faults().clear();
+        drained(&rig, &device).await;
+        drained(&rig, &second).await;
+        assert_eq!(rig.agrees().await, 2);
         nothing_remains(&rig).await;
         rig.close().await;
     });
@@ -236,7 +286,7 @@ fn a_dead_node_is_given_up_and_forgotten() {
         let dead = node_of(&bricks(&rig.volume("v0").await.unwrap())[0]);
         rig.sim.faults().down(&host(dead));
         let node = node_name(dead);
-        intent::node::set_state(&rig.intent, &node, State::Failed, Some(Id::random()), true).await.unwrap();
+        fail_node(&rig, &node, Some(Id::random())).await;
         let gone = |seen: Option<&GlusterNode>| condition_is(seen?.conditions(), DRAINED).then_some(());
         rig.until(&rig.caches.nodes, &node, "is drained", gone).await;
         for n in 0..3 {
@@ -267,6 +317,16 @@ fn a_dead_node_is_given_up_and_forgotten() {
     });
 }
 
+async fn fail_node(rig: &Rig, name: &str, ask: Option<Id>) {
+    loop {
+        let node = rig.store.get::<GlusterNode>(name).await.unwrap().expect("a node");
+        match intent::node::set_state(&rig.intent, &node, State::Failed, ask, true).await {
+            Err(AskError::Store(StoreError::Conflict(_))) => {}
+            done => return done.expect("an answer"),
+        }
+    }
+}
+
 fn id_of(device: &GlusterDevice) -> Id {
     bricklayer::resources::id_of(device)
 }
@@ -278,8 +338,7 @@ fn every_fault_at_every_command_of_an_exchange_comes_to_an_end() {
         with_volume(rig, wish(4)).await;
     });
     let work = async |rig: &Rig| {
-        let first = bricks(&rig.volume("v").await.unwrap())[0].clone();
-        let device = device_name(node_of(&first), 0);
+        let (_, device) = first_brick(rig).await;
         give_up(rig, &device, None).await;
         drained(rig, &device).await;
     };
@@ -290,12 +349,11 @@ fn every_fault_at_every_command_of_an_exchange_comes_to_an_end() {
         in_runtime(async {
             let down = rule.fault == Fault::NodeDown;
             let rig = with_fault(directory, rule).await;
-            let first = bricks(&rig.volume("v").await.unwrap())[0].clone();
-            let device = device_name(node_of(&first), 0);
+            let (first, device) = first_brick(&rig).await;
             give_up(&rig, &device, None).await;
             if down {
                 // So long is the node away: what is wanted is that time, whatever happens in it.
-                tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+                tokio::time::sleep(Duration::from_secs(2)).await;
                 rig.sim.faults().clear();
             }
             drained(&rig, &device).await;

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::pin::Pin;
 
 use bricklayer::executor::transport::sim::{Fault, Rule};
-use bricklayer::intent::{self, Decision};
+use bricklayer::intent::{self, AskError, Decision};
 use bricklayer::resources::{
     DRAINED, FAILED, GlusterDevice, GlusterNode, GlusterVolume, OnRefusal, READY, RebalancePhase, State,
     condition_is,
 };
+use bricklayer::store::StoreError;
 use bricklayer::units::Bytes;
 use kube::ResourceExt;
 
@@ -291,8 +292,13 @@ async fn drained(rig: &Rig, device: &str) {
 async fn evacuate(rig: &Rig) {
     let device = first_device(rig, "kept").await;
     let ask = Some(id("ask"));
-    let asked = intent::device::set_state(&rig.intent, &device, State::Failed, ask, true).await;
-    asked.expect("an answer");
+    loop {
+        let read = rig.store.get::<GlusterDevice>(&device).await.expect("an answer").expect("a device");
+        match intent::device::set_state(&rig.intent, &read, State::Failed, ask, true).await {
+            Err(AskError::Store(StoreError::Conflict(_))) => {}
+            done => break done.expect("an answer"),
+        }
+    }
     say(&device);
     drained(rig, &device).await;
 }

@@ -1,12 +1,10 @@
 //! The routes about the server itself, while something is under way and afterwards.
 
-use std::time::Duration;
-
 use bricklayer::executor::transport::sim::{Fault, Rule};
 use serde_json::{Value, json};
 
 use crate::http::{Answer, ask, finished, job};
-use crate::server::Server;
+use crate::server::{LONG, Server};
 
 async fn get(server: &Server, path: &str) -> Value {
     let answer = ask(server.address, "GET", path, None).await;
@@ -20,7 +18,7 @@ async fn set_mode(server: &Server, mode: &str) -> Answer {
 
 /// A volume that takes some seconds: its id and its place in the queue.
 async fn slow_volume(server: &Server, body: &str) -> (String, String) {
-    server.sim.faults().add(Rule::always("mkfs", Fault::Slow(Duration::from_secs(3))));
+    server.sim.faults().add(Rule::always("mkfs", Fault::Slow(LONG)));
     let made = ask(server.address, "POST", "/volumes", Some(body)).await;
     assert_eq!(made.status, 202, "{made:?}");
     let queue = made.headers["location"].clone();
@@ -80,7 +78,7 @@ async fn an_expansion_and_a_delete_are_operations_too() {
     server.furnish(1, 2).await;
     let made = job(server.address, "POST", "/volumes", r#"{"size":1}"#).await;
     let path = made.headers["location"].clone();
-    server.sim.faults().add(Rule::always("mkfs", Fault::Slow(Duration::from_secs(3))));
+    server.sim.faults().add(Rule::always("mkfs", Fault::Slow(LONG)));
     let grows = ask(server.address, "POST", &format!("{path}/expand"), Some(r#"{"expand_size":2}"#)).await;
     let dump = get(&server, "/db/dump").await;
     let all: Vec<&Value> = dump["pendingoperations"].as_object().unwrap().values().collect();
@@ -93,7 +91,7 @@ async fn an_expansion_and_a_delete_are_operations_too() {
     server.sim.faults().clear();
     assert_eq!(finished(server.address, &grows.headers["location"]).await.status, 303);
 
-    server.sim.faults().add(Rule::always("lvremove", Fault::Slow(Duration::from_secs(3))));
+    server.sim.faults().add(Rule::always("lvremove", Fault::Slow(LONG)));
     let goes = ask(server.address, "DELETE", &path, None).await;
     let list = get(&server, "/operations/pending").await;
     assert_eq!(list["pendingoperations"][0]["type_name"], "delete-volume", "{list}");

@@ -8,7 +8,7 @@ use kube::api::PostParams;
 use serde_json::{Value, json};
 
 use crate::http::{Answer, ask, finished, job, send};
-use crate::server::{Server, id_in};
+use crate::server::{LONG, Server, id_in};
 
 fn value(answer: &Answer) -> Value {
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -106,7 +106,7 @@ async fn a_volume_grows() {
     let body = r#"{"size":3,"durability":{"type":"replicate","replicate":{"replica":3}}}"#;
     let path = job(server.address, "POST", "/volumes", body).await.headers["location"].clone();
     let expand = format!("{path}/expand");
-    server.sim.faults().add(Rule::once("mkfs", Fault::Slow(Duration::from_secs(2))));
+    server.sim.faults().add(Rule::once("mkfs", Fault::Slow(LONG)));
     let first = ask(server.address, "POST", &expand, Some(r#"{"expand_size":2}"#)).await;
     assert_eq!(first.status, 202, "{first:?}");
     let queue = first.headers["location"].clone();
@@ -119,6 +119,7 @@ async fn a_volume_grows() {
     assert_eq!(busy.status, 429, "{busy:?}");
 
     // The other process knows of it too, and it can be asked for again.
+    server.sim.faults().clear();
     let grown = finished(server.other, &queue).await;
     assert_eq!((grown.status, grown.headers["location"].as_str()), (303, path.as_str()));
     assert_eq!(finished(server.address, &queue).await.status, 303);
@@ -198,7 +199,7 @@ async fn a_refused_volume_says_why_and_leaves_nothing() {
 async fn too_many_at_a_time_are_refused() {
     let server = Server::start(1).await;
     server.furnish(1, 1).await;
-    server.sim.faults().add(Rule::always("mkfs", Fault::Slow(Duration::from_secs(3))));
+    server.sim.faults().add(Rule::always("mkfs", Fault::Slow(LONG)));
     let first = ask(server.address, "POST", "/volumes", Some(r#"{"size":1}"#)).await;
     assert_eq!(first.status, 202);
     let pending = ask(server.address, "GET", &first.headers["location"], None).await;
@@ -293,11 +294,12 @@ async fn bricks_of_a_removed_device_move_elsewhere() {
     let early = set(at.clone(), "failed").await;
     assert!(early.status == 500 && early.body.starts_with("Device must be offline"), "{early:?}");
     assert_eq!(set(at.clone(), "offline").await.status, 204);
-    server.sim.faults().add(Rule::once("mkfs", Fault::Slow(Duration::from_secs(2))));
+    server.sim.faults().add(Rule::once("mkfs", Fault::Slow(LONG)));
     let begun = ask(server.address, "POST", &format!("{at}/state"), Some(r#"{"state":"failed"}"#)).await;
     assert_eq!(get(&server, &at).await["state"], "offline", "as long as it is being removed");
     let list = get(&server, "/operations/pending").await;
     assert_eq!(list["pendingoperations"][0]["type_name"], "remove-device", "{list}");
+    server.sim.faults().clear();
     assert_eq!(finished(server.address, &begun.headers["location"]).await.status, 204);
     let after = get(&server, &path).await;
     let devices = |volume: &Value| -> Vec<String> {
@@ -326,7 +328,12 @@ async fn bricks_of_a_removed_device_move_elsewhere() {
     let bare = nodes.iter().find(|id| !after["bricks"].to_string().contains(id.as_str())).unwrap();
     let body = format!(r#"{{"name":"/dev/sdz","node":"{bare}"}}"#);
     assert_eq!(job(server.address, "POST", "/devices", &body).await.status, 204);
-    assert_eq!(set(at.clone(), "failed").await.status, 204);
+    server.sim.faults().add(Rule::once("mkfs", Fault::Slow(LONG)));
+    let begun = ask(server.address, "POST", &format!("{at}/state"), Some(r#"{"state":"failed"}"#)).await;
+    let list = get(&server, "/operations/pending").await;
+    assert_eq!(list["pendingoperations"][0]["type_name"], "remove-device", "with its node: {list}");
+    server.sim.faults().clear();
+    assert_eq!(finished(server.address, &begun.headers["location"]).await.status, 204);
     let gone = get(&server, &at).await;
     assert_eq!((&gone["state"], &gone["devices"][0]["state"]), (&json!("failed"), &json!("failed")));
     let moved = get(&server, &path).await;
@@ -334,6 +341,28 @@ async fn bricks_of_a_removed_device_move_elsewhere() {
     let device = gone["devices"][0]["id"].as_str().unwrap();
     assert_eq!(job(server.address, "DELETE", &format!("/devices/{device}"), "").await.status, 204);
     assert_eq!(job(server.address, "DELETE", &at, "").await.status, 204);
+}
+
+/// A delete waits for the node to be cleaned; whoever sees that it does not come back can still forget the device.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_waits_for_its_node_can_be_forgotten() {
+    let server = Server::start(8).await;
+    let (_, nodes) = server.furnish(1, 1).await;
+    let node = format!("/nodes/{}", nodes[0]);
+    let device = get(&server, &node).await["devices"][0]["id"].as_str().unwrap().to_owned();
+    let at = format!("/devices/{device}");
+    for state in [r#"{"state":"offline"}"#, r#"{"state":"failed"}"#] {
+        assert_eq!(job(server.address, "POST", &format!("{at}/state"), state).await.status, 204);
+    }
+    server.sim.faults().down("m1");
+    let begun = ask(server.address, "DELETE", &at, None).await;
+    let pending = ask(server.address, "GET", &begun.headers["location"], None).await;
+    assert_eq!(pending.headers.get("x-pending").map(String::as_str), Some("true"), "{pending:?}");
+    let again = ask(server.address, "DELETE", &at, None).await;
+    assert_eq!(again.status, 404, "it is not shown any more: {again:?}");
+    let forgotten = job(server.address, "DELETE", &at, r#"{"forceforget":true}"#).await;
+    assert_eq!(forgotten.status, 204, "{forgotten:?}");
+    assert_eq!(finished(server.address, &begun.headers["location"]).await.status, 204);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,6 +22,8 @@ use bricklayer::store::{Caches, Kind, Store};
 use kube::core::ClusterResourceScope;
 use kube::{Resource, ResourceExt};
 
+/// How long a command takes at most that is to last until the faults are cleared.
+pub const LONG: Duration = Duration::from_secs(300);
 /// The keys of the recorded original.
 pub const ADMIN_KEY: &str = "adminkey";
 pub const USER_KEY: &str = "userkey";

@@ -81,10 +81,8 @@ pub fn device_removed_under_a_writer(lab: &Lab) {
     assert!(on_brick.starts_with(&written), "the new brick has other data: {on_brick}");
     served.run(&["device", "delete", &old]);
     served.run(&["volume", "delete", &id]);
-    for device in [&new] {
-        served.run(&["device", "disable", device]);
-        served.run(&["device", "remove", device]);
-        served.run(&["device", "delete", device]);
+    for verb in ["disable", "remove", "delete"] {
+        served.run(&["device", verb, &new]);
     }
     (1..=lab.nodes).for_each(|node| nothing_on(lab, node));
     let groups = lab.on(1, "lvm vgs --noheadings -o vg_name");

@@ -5,15 +5,16 @@ use kube::ResourceExt;
 
 use super::Face;
 use super::answer::{self, Answer, Refused};
-use super::state::{self, Step, step};
+use super::state::{self, STATE_TRIES, Step, step};
 use super::ticket::{Noun, Ticket};
-use super::view;
+use super::view::{self, sees_device};
 use super::wire::{DeviceAdd, DeviceDelete, StateChange, TagsChange};
 use super::{check, json};
 use crate::intent::{self, AskError, Decision};
 use crate::resources::{
     ACCEPTED, GlusterDevice, GlusterDeviceSpec, OnRefusal, State, condition, evacuation_asked, id_of,
 };
+use crate::store::StoreError;
 use crate::units::Id;
 
 /// `POST /devices`: 202; the queue ends with 204 and does not tell the id of the device.
@@ -67,8 +68,12 @@ pub async fn delete(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refuse
         let request: DeviceDelete = json::read(body)?;
         forget = request.forceforget;
     }
-    let device = face.device(id).await?.ok_or_else(Refused::unknown_id)?;
-    if state::shown(device.spec.state, device.conditions()) != State::Failed {
+    // One that waits for its node to be cleaned can be forgotten still.
+    let found = face.any_device(id).await?;
+    let found = found
+        .filter(|device| sees_device(device) || (forget && device.metadata.deletion_timestamp.is_some()));
+    let device = found.ok_or_else(Refused::unknown_id)?;
+    if state::shown(device.spec.state, device.is_drained()) != State::Failed {
         let text = format!("device: {id} is not in failed state");
         return Err(Refused::bad(text));
     }
@@ -89,25 +94,42 @@ pub async fn delete(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refuse
 pub async fn set_state(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refused> {
     let request: StateChange = json::read(body)?;
     let wanted = check::state_change(&request)?;
-    let device = face.device(id).await?.ok_or_else(Refused::unknown_id)?;
     if wanted == State::Failed && face.volumes.is_full() {
         return Err(Refused::busy());
     }
-    let done = match step(Noun::Device, id_of(&device), device.spec.state, device.conditions(), wanted) {
-        Step::Stay => Ticket::Done,
-        Step::Refuse(text) => Ticket::Failed(text),
-        Step::Set => {
-            put_state(face, &device, wanted, None, true).await?;
-            Ticket::Done
+    // What may be done depends on what it is: it is looked at again when somebody has changed it meanwhile.
+    for _ in 0..STATE_TRIES {
+        let device = face.device(id).await?.ok_or_else(Refused::unknown_id)?;
+        match change_state(face, &device, wanted, request.healcheck != "disable").await {
+            Err(AskError::Store(StoreError::Conflict(_))) => {}
+            done => return Ok(face.accepted(&done?)),
         }
+    }
+    Err(AskError::Store(StoreError::Conflict(format!("device {id}"))).into())
+}
+
+async fn change_state(
+    face: &Face,
+    device: &GlusterDevice,
+    wanted: State,
+    heal_check: bool,
+) -> Result<Ticket, AskError> {
+    let drained = device.is_drained();
+    let ask = match step(Noun::Device, id_of(device), device.spec.state, drained, wanted) {
+        Step::Stay => return Ok(Ticket::Done),
+        Step::Refuse(text) => return Ok(Ticket::Failed(text)),
+        Step::Set => None,
         Step::GiveUp => {
-            let ask = evacuation_asked(&device).filter(|_| device.spec.state == wanted);
-            let ask = ask.unwrap_or_else(Id::random);
-            put_state(face, &device, wanted, Some(ask), request.healcheck != "disable").await?;
-            Ticket::GiveUp(Noun::Device, device.name_any(), device.uid(), ask)
+            let ask = evacuation_asked(device).filter(|_| device.spec.state == wanted);
+            Some(ask.unwrap_or_else(Id::random))
         }
     };
-    Ok(face.accepted(&done))
+    let name = device.name_any();
+    let heal_check = heal_check || ask.is_none();
+    intent::device::set_state(&face.intent, device, wanted, ask, heal_check).await?;
+    let seen = |seen: Option<&GlusterDevice>| seen.is_none_or(|seen| seen.spec.state == wanted);
+    face.seen(&face.intent.devices, &name, seen).await;
+    Ok(ask.map_or(Ticket::Done, |ask| Ticket::GiveUp(Noun::Device, name, device.uid(), ask)))
 }
 
 /// `GET /devices/{id}/resync`: 202; the queue ends once its node was asked how large it is.
@@ -131,18 +153,4 @@ pub async fn set_tags(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refu
     let seen = |seen: Option<&GlusterDevice>| seen.is_none_or(|device| device.spec.tags == tags);
     face.seen(&face.intent.devices, &name, seen).await;
     Ok(answer::json(StatusCode::OK, &tags))
-}
-
-async fn put_state(
-    face: &Face,
-    device: &GlusterDevice,
-    state: State,
-    ask: Option<Id>,
-    heal_check: bool,
-) -> Result<(), Refused> {
-    let name = device.name_any();
-    intent::device::set_state(&face.intent, &name, state, ask, heal_check).await?;
-    let seen = |seen: Option<&GlusterDevice>| seen.is_none_or(|device| device.spec.state == state);
-    face.seen(&face.intent.devices, &name, seen).await;
-    Ok(())
 }

@@ -31,11 +31,14 @@ impl Face {
         Ok(found.filter(sees_node))
     }
 
+    /// The device with an id, whether or not clients see it.
+    pub(super) async fn any_device(&self, id: &str) -> Result<Option<GlusterDevice>, Refused> {
+        self.by_id(id, |id| other_name(&self.intent.devices, id)).await
+    }
+
     /// The device with an id, if clients see it.
     pub(super) async fn device(&self, id: &str) -> Result<Option<GlusterDevice>, Refused> {
-        let cache = &self.intent.devices;
-        let found = self.by_id(id, |id| other_name(cache, id)).await?;
-        Ok(found.filter(sees_device))
+        Ok(self.any_device(id).await?.filter(sees_device))
     }
 
     /// The volume with an id, whether or not clients see it.

@@ -5,7 +5,7 @@ use kube::ResourceExt;
 
 use super::Face;
 use super::answer::{self, Answer, Refused};
-use super::state::{Step, step};
+use super::state::{STATE_TRIES, Step, step};
 use super::ticket::{Noun, Ticket};
 use super::view::{self, sees_device};
 use super::wire::{NodeAdd, StateChange, TagsChange};
@@ -14,6 +14,7 @@ use crate::intent::{self, AskError, Decision};
 use crate::resources::{
     ACCEPTED, GlusterNode, GlusterNodeSpec, Hostnames, OnRefusal, State, condition, evacuation_asked, id_of,
 };
+use crate::store::StoreError;
 use crate::units::Id;
 
 /// `POST /nodes`: 202; the node is under `/nodes/{id}` when the queue says so.
@@ -88,25 +89,42 @@ pub async fn delete(face: &Face, id: &str) -> Result<Answer, Refused> {
 pub async fn set_state(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refused> {
     let request: StateChange = json::read(body)?;
     let wanted = check::state_change(&request)?;
-    let node = face.node(id).await?.ok_or_else(Refused::unknown_id)?;
     if wanted == State::Failed && face.volumes.is_full() {
         return Err(Refused::busy());
     }
-    let done = match step(Noun::Node, id_of(&node), node.spec.state, node.conditions(), wanted) {
-        Step::Stay => Ticket::Done,
-        Step::Refuse(text) => Ticket::Failed(text),
-        Step::Set => {
-            put_state(face, &node, wanted, None, true).await?;
-            Ticket::Done
+    // What may be done depends on what it is: it is looked at again when somebody has changed it meanwhile.
+    for _ in 0..STATE_TRIES {
+        let node = face.node(id).await?.ok_or_else(Refused::unknown_id)?;
+        match change_state(face, &node, wanted, request.healcheck != "disable").await {
+            Err(AskError::Store(StoreError::Conflict(_))) => {}
+            done => return Ok(face.accepted(&done?)),
         }
+    }
+    Err(AskError::Store(StoreError::Conflict(format!("node {id}"))).into())
+}
+
+async fn change_state(
+    face: &Face,
+    node: &GlusterNode,
+    wanted: State,
+    heal_check: bool,
+) -> Result<Ticket, AskError> {
+    let drained = node.is_drained();
+    let ask = match step(Noun::Node, id_of(node), node.spec.state, drained, wanted) {
+        Step::Stay => return Ok(Ticket::Done),
+        Step::Refuse(text) => return Ok(Ticket::Failed(text)),
+        Step::Set => None,
         Step::GiveUp => {
-            let ask = evacuation_asked(&node).filter(|_| node.spec.state == wanted);
-            let ask = ask.unwrap_or_else(Id::random);
-            put_state(face, &node, wanted, Some(ask), request.healcheck != "disable").await?;
-            Ticket::GiveUp(Noun::Node, node.name_any(), node.uid(), ask)
+            let ask = evacuation_asked(node).filter(|_| node.spec.state == wanted);
+            Some(ask.unwrap_or_else(Id::random))
         }
     };
-    Ok(face.accepted(&done))
+    let name = node.name_any();
+    let heal_check = heal_check || ask.is_none();
+    intent::node::set_state(&face.intent, node, wanted, ask, heal_check).await?;
+    let seen = |seen: Option<&GlusterNode>| seen.is_none_or(|seen| seen.spec.state == wanted);
+    face.seen(&face.intent.nodes, &name, seen).await;
+    Ok(ask.map_or(Ticket::Done, |ask| Ticket::GiveUp(Noun::Node, name, node.uid(), ask)))
 }
 
 /// `POST /nodes/{id}/tags`: 200 with the marks that it has then.
@@ -119,18 +137,4 @@ pub async fn set_tags(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refu
         intent::node::set_tags(&face.intent, &name, |had| check::changed_tags(had, change, &request.tags));
     let tags = tags.await?;
     Ok(answer::json(StatusCode::OK, &tags))
-}
-
-async fn put_state(
-    face: &Face,
-    node: &GlusterNode,
-    state: State,
-    ask: Option<Id>,
-    heal_check: bool,
-) -> Result<(), Refused> {
-    let name = node.name_any();
-    intent::node::set_state(&face.intent, &name, state, ask, heal_check).await?;
-    let seen = |seen: Option<&GlusterNode>| seen.is_none_or(|node| node.spec.state == state);
-    face.seen(&face.intent.nodes, &name, seen).await;
-    Ok(())
 }

@@ -167,7 +167,7 @@ impl Face {
             let leaving = node.filter(|node| node.uid() == *uid).map(|node| Leaving {
                 id: id_of(node),
                 state: node.spec.state,
-                conditions: node.conditions(),
+                drained: node.is_drained(),
                 asked: evacuation_asked(node),
                 evacuation: node.status.as_ref().and_then(|status| status.evacuation.as_ref()),
             });
@@ -177,7 +177,7 @@ impl Face {
             let leaving = device.filter(|device| device.uid() == *uid).map(|device| Leaving {
                 id: id_of(device),
                 state: device.spec.state,
-                conditions: device.conditions(),
+                drained: device.is_drained(),
                 asked: evacuation_asked(device),
                 evacuation: device.status.as_ref().and_then(|status| status.evacuation.as_ref()),
             });
@@ -258,7 +258,7 @@ fn grown(volume: Option<&GlusterVolume>, uid: &Option<String>, ask: Id) -> Outco
 struct Leaving<'a> {
     id: Id,
     state: State,
-    conditions: &'a [Condition],
+    drained: bool,
     asked: Option<Id>,
     evacuation: Option<&'a Evacuation>,
 }
@@ -274,7 +274,7 @@ fn given_up(noun: Noun, leaving: Option<Leaving<'_>>, ask: Id) -> Option<Outcome
     if leaving.asked != Some(ask) {
         return Some(Outcome::Failed("another state was asked for meanwhile".into()));
     }
-    (state::shown(leaving.state, leaving.conditions) == State::Failed).then_some(Outcome::Done)
+    (state::shown(leaving.state, leaving.drained) == State::Failed).then_some(Outcome::Done)
 }
 
 fn looked_at(device: Option<&GlusterDevice>, uid: &Option<String>, ask: Id) -> Outcome {

@@ -81,7 +81,7 @@ pub fn node(node: &GlusterNode, cluster: String, mut devices: Vec<wire::Device>)
             tags: node.spec.tags.clone(),
             id: id_of(node).to_string(),
         },
-        state: state(shown(node.spec.state, node.conditions())),
+        state: state(shown(node.spec.state, node.is_drained())),
         devices,
     }
 }
@@ -102,7 +102,7 @@ pub fn device(device: &GlusterDevice, usage: Usage) -> wire::Device {
             paths: status.map_or(vec![], |status| status.paths.clone()),
             pv_uuid: status.and_then(|status| status.pv_uuid.clone()).unwrap_or_default(),
         },
-        state: state(shown(device.spec.state, device.conditions())),
+        state: state(shown(device.spec.state, device.is_drained())),
         bricks,
     }
 }
@@ -138,6 +138,7 @@ pub fn volume(volume: &GlusterVolume, cluster: String, hosts: Vec<String>) -> wi
     bricks.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     wire::Volume {
         size: volume.size().unwrap_or(volume.spec.size).gib_ceil(),
+        clusters: vec![],
         durability: shown_durability(echo.durability),
         gid: volume.spec.gid,
         glustervolumeoptions: echo.glustervolumeoptions,
@@ -153,27 +154,15 @@ pub fn volume(volume: &GlusterVolume, cluster: String, hosts: Vec<String>) -> wi
             },
         },
         blockinfo: block_info(volume),
-        bricks,
+        bricks: Some(bricks),
         name,
     }
 }
 
 /// What a dump has of a volume, and its options.
-pub fn volume_record(volume: &GlusterVolume, shown: wire::Volume) -> (wire::VolumeRecord, Vec<String>) {
-    let record = wire::VolumeRecord {
-        size: shown.size,
-        clusters: echo(volume).clusters,
-        name: shown.name,
-        durability: shown.durability,
-        gid: shown.gid,
-        block: shown.block,
-        snapshot: shown.snapshot,
-        id: shown.id,
-        cluster: shown.cluster,
-        mount: shown.mount,
-        blockinfo: shown.blockinfo,
-    };
-    (record, shown.glustervolumeoptions)
+pub fn volume_record(volume: &GlusterVolume, mut shown: wire::Volume) -> (wire::Volume, Vec<String>) {
+    let options = std::mem::take(&mut shown.glustervolumeoptions);
+    (wire::Volume { clusters: echo(volume).clusters, bricks: None, ..shown }, options)
 }
 
 /// Of a volume that hosts block volumes a fiftieth is kept for what surrounds them, rounded up to GiB.

@@ -337,11 +337,14 @@ pub struct VolumeList {
     pub volumes: Vec<String>,
 }
 
-/// `GET /volumes/{id}`
+/// `GET /volumes/{id}`, and what a dump of the database has of a volume.
 #[derive(Debug, Serialize)]
 pub struct Volume {
     /// GiB
     pub size: u64,
+    /// The ids of the request, in a dump only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clusters: Vec<String>,
     /// The name to mount.
     pub name: String,
     /// As it was asked.
@@ -365,38 +368,9 @@ pub struct Volume {
     pub mount: Mount,
     /// Empty for file volumes.
     pub blockinfo: BlockInfo,
-    /// In ascending order of their ids.
-    pub bricks: Vec<Brick>,
-}
-
-/// What a dump of the database has of a volume: no bricks and no options, but the clusters that were asked for.
-#[derive(Debug, Serialize)]
-pub struct VolumeRecord {
-    /// GiB
-    pub size: u64,
-    /// The ids of the request.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub clusters: Vec<String>,
-    /// The name to mount.
-    pub name: String,
-    /// As it was asked.
-    pub durability: Durability,
-    /// The group that owns the bricks.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub gid: i64,
-    /// Whether it hosts block volumes.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub block: bool,
-    /// Room for snapshots.
-    pub snapshot: Snapshot,
-    /// The id.
-    pub id: String,
-    /// The id of its cluster.
-    pub cluster: String,
-    /// How to mount it.
-    pub mount: Mount,
-    /// Empty for file volumes.
-    pub blockinfo: BlockInfo,
+    /// In ascending order of their ids; a dump has them elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bricks: Option<Vec<Brick>>,
 }
 
 /// How to mount a volume.

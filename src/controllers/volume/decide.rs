@@ -66,14 +66,25 @@ pub enum Leaves {
     Dead,
 }
 
-/// Decides the next step. `tried` is when this process last had the volume placed.
-pub fn decide(volume: &GlusterVolume, tried: Option<Timestamp>, leaves: Leaves, now: Timestamp) -> Next {
+/// When this process last had something placed for a volume.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tried {
+    /// The volume, or what it is to grow by.
+    pub place: Option<Timestamp>,
+    /// Another place for a brick.
+    pub replace: Option<Timestamp>,
+}
+
+/// Decides the next step.
+pub fn decide(volume: &GlusterVolume, tried: Tried, leaves: Leaves, now: Timestamp) -> Next {
+    let just_now =
+        |tried: Option<Timestamp>| tried.is_some_and(|tried| now.duration_since(tried) < REFUSED_AGAIN);
     let conditions = volume.conditions();
     let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
     let forget = volume.spec.on_refusal == OnRefusal::Forget;
     let bricks = placement.map_or(0, |placement| placement.bricks.len());
     let active = placement.map_or(0, |placement| placement.active().count());
-    let tried_just_now = tried.is_some_and(|tried| now.duration_since(tried) < REFUSED_AGAIN);
+    let tried_just_now = just_now(tried.place);
     if volume.metadata.deletion_timestamp.is_some() {
         if is_held(volume) {
             return Next::Wait(None);
@@ -103,7 +114,7 @@ pub fn decide(volume: &GlusterVolume, tried: Option<Timestamp>, leaves: Leaves, 
     if !condition_is(conditions, READY) {
         return Next::Make;
     }
-    if let Some(next) = replacement(volume, tried_just_now, leaves, now) {
+    if let Some(next) = replacement(volume, just_now(tried.replace), leaves, now) {
         return next;
     }
     match growth(volume, tried_just_now, now) {

@@ -3,6 +3,9 @@ use crate::resources::{GlusterVolumeSpec, GlusterVolumeStatus, PlacedBrick, Plac
 use crate::units::{Bytes, GIB, Id};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+/// Everything was tried at the first second.
+const TRIED: Tried = Tried { place: Some(Timestamp::UNIX_EPOCH), replace: Some(Timestamp::UNIX_EPOCH) };
+
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
@@ -71,7 +74,7 @@ fn each_state_has_its_next_step() {
         ("given up long ago", volume(Forget, &[], &[(FAILED, "True")]), 86400, Next::Delete),
     ];
     for (name, volume, now, next) in cases {
-        assert_eq!(decide(&volume, Some(at(0)), Leaves::None, at(now)), next, "{name}");
+        assert_eq!(decide(&volume, TRIED, Leaves::None, at(now)), next, "{name}");
     }
 }
 
@@ -81,9 +84,9 @@ fn deleting_goes_before_everything_else() {
         let mut volume = volume(OnRefusal::Retry, bricks, &[(PLACED, "True"), (READY, "True")]);
         volume.metadata.deletion_timestamp = Some(Time(at(0)));
         let next = if bricks.is_empty() { Next::Release } else { Next::Unmake };
-        assert_eq!(decide(&volume, None, Leaves::None, at(1)), next);
+        assert_eq!(decide(&volume, Tried::default(), Leaves::None, at(1)), next);
         volume.metadata.finalizers.as_mut().unwrap().push("somebody/else".into());
-        assert_eq!(decide(&volume, None, Leaves::None, at(1)), Next::Wait(None));
+        assert_eq!(decide(&volume, Tried::default(), Leaves::None, at(1)), Next::Wait(None));
     }
 }
 
@@ -91,7 +94,7 @@ fn deleting_goes_before_everything_else() {
 fn a_volume_without_our_finalizer_gets_it_first() {
     let mut volume = volume(OnRefusal::Retry, &[], &[]);
     volume.metadata.finalizers = None;
-    assert_eq!(decide(&volume, None, Leaves::None, at(1)), Next::Adopt);
+    assert_eq!(decide(&volume, Tried::default(), Leaves::None, at(1)), Next::Adopt);
 }
 
 /// A volume that clients can mount, with 1 GiB of 3 that are wanted, and whether its bricks are to be added.
@@ -131,7 +134,7 @@ fn a_volume_that_is_wanted_larger_grows() {
         ("another wish after a refusal", growing(Forget, &[false], older), 1, Next::Place),
     ];
     for (name, volume, now, next) in cases {
-        assert_eq!(decide(&volume, Some(at(0)), Leaves::None, at(now)), next, "{name}");
+        assert_eq!(decide(&volume, TRIED, Leaves::None, at(now)), next, "{name}");
     }
 }
 
@@ -145,7 +148,7 @@ fn bricks_that_grow_are_made_larger_first() {
         placement.bricks[0].growing = true;
         placement.size = Some(Bytes(3 * GIB));
         placement.bricks.push(brick(true));
-        assert_eq!(decide(&volume, Some(at(0)), Leaves::None, at(1)), Next::Grow, "{reason} {wanted}");
+        assert_eq!(decide(&volume, TRIED, Leaves::None, at(1)), Next::Grow, "{reason} {wanted}");
     }
 }
 
@@ -153,24 +156,24 @@ fn bricks_that_grow_are_made_larger_first() {
 fn a_volume_that_has_what_is_wanted_says_so() {
     let mut lowered = growing(OnRefusal::Retry, &[false], Some(("False", "Refused", 2)));
     lowered.spec.size = Bytes(GIB);
-    assert_eq!(decide(&lowered, None, Leaves::None, at(1)), Next::Settle);
+    assert_eq!(decide(&lowered, Tried::default(), Leaves::None, at(1)), Next::Settle);
     lowered.spec.on_refusal = OnRefusal::Forget;
     assert_eq!(
-        decide(&lowered, None, Leaves::None, at(1)),
+        decide(&lowered, Tried::default(), Leaves::None, at(1)),
         Next::Wait(None),
         "why it was taken back can be read"
     );
     let mut old = growing(OnRefusal::Retry, &[false], None);
     old.status.as_mut().unwrap().size = None;
     assert_eq!(
-        decide(&old, None, Leaves::None, at(1)),
+        decide(&old, Tried::default(), Leaves::None, at(1)),
         Next::Settle,
         "one that was made before sizes were written down"
     );
     let mut grown = growing(OnRefusal::Retry, &[false], None);
     grown.status.as_mut().unwrap().placement.as_mut().unwrap().size = Some(Bytes(3 * GIB));
     assert_eq!(
-        decide(&grown, None, Leaves::None, at(1)),
+        decide(&grown, Tried::default(), Leaves::None, at(1)),
         Next::Settle,
         "its bricks give more than it was granted"
     );
@@ -198,7 +201,7 @@ fn a_rebalance_is_begun_looked_at_and_begun_again() {
         ("failed a while ago", with(RebalancePhase::Failed, 70, 70, 1), Next::Rebalance),
         ("failed often", with(RebalancePhase::Failed, 70, 70, 3), wait(90_100)),
     ] {
-        assert_eq!(decide(&volume, None, Leaves::None, at(100)), next, "{name}");
+        assert_eq!(decide(&volume, Tried::default(), Leaves::None, at(100)), next, "{name}");
     }
 }
 
@@ -209,7 +212,7 @@ fn bricks_wait_for_a_rebalance_that_runs() {
         let rebalance =
             Rebalance { phase, since: at(0).to_string(), seen: at(0).to_string(), ..Rebalance::default() };
         volume.status.as_mut().unwrap().rebalance = Some(rebalance);
-        decide(&volume, None, Leaves::None, at(10))
+        decide(&volume, Tried::default(), Leaves::None, at(10))
     };
     assert_eq!(with(RebalancePhase::Running), Next::Rebalance);
     for phase in [RebalancePhase::Pending, RebalancePhase::Failed, RebalancePhase::Completed] {
@@ -227,13 +230,13 @@ fn bricks_wait_for_a_rebalance_that_nobody_knew_of() {
     let pending =
         Rebalance { phase: RebalancePhase::Pending, seen: since.clone(), since, ..Rebalance::default() };
     volume.status.as_mut().unwrap().rebalance = Some(pending);
-    assert_eq!(decide(&volume, None, Leaves::None, at(1)), Next::Grow);
+    assert_eq!(decide(&volume, Tried::default(), Leaves::None, at(1)), Next::Grow);
     let told = report::status(&volume, Report::Grown(Grown::Moving), at(1), 5);
     let status = told.status.as_ref().unwrap();
     assert_eq!(status.rebalance.as_ref().map(|seen| seen.phase), Some(RebalancePhase::Running));
     assert_eq!(status.placement, volume.status.as_ref().unwrap().placement, "nothing is taken back");
-    assert!(matches!(decide(&told, None, Leaves::None, at(1)), Next::Wait(Some(_))));
-    assert_eq!(decide(&told, None, Leaves::None, at(60)), Next::Rebalance);
+    assert!(matches!(decide(&told, Tried::default(), Leaves::None, at(1)), Next::Wait(Some(_))));
+    assert_eq!(decide(&told, Tried::default(), Leaves::None, at(60)), Next::Rebalance);
 }
 
 /// A volume with three bricks; what is said of them stands in pairs of brick and word.
@@ -282,19 +285,27 @@ fn a_brick_leaves_a_device_that_was_given_up() {
         ("what grows in place waits", exchanging(&[(2, "growing")], None), Leaves::Alive, 1, Next::Replace),
         ("done long ago", exchanging(&[], Some(("True", "Replaced"))), Leaves::None, 1, Next::Wait(None)),
     ] {
-        assert_eq!(decide(&volume, Some(at(0)), leaves, at(now)), next, "{name}");
+        assert_eq!(decide(&volume, TRIED, leaves, at(now)), next, "{name}");
     }
+    let mut larger = exchanging(&[], refused);
+    larger.spec.size = larger.spec.size.plus(Bytes(GIB));
+    let tried = Tried { place: None, replace: Some(at(0)) };
+    assert_eq!(
+        decide(&larger, tried, Leaves::Alive, at(1)),
+        Next::Place,
+        "what has no place keeps nothing else waiting"
+    );
     let mut moves = exchanging(&[(3, "new")], None);
     let running = Rebalance { phase: RebalancePhase::Running, ..Rebalance::default() };
     moves.status.as_mut().unwrap().rebalance = Some(running);
     assert_eq!(
-        decide(&moves, None, Leaves::Alive, at(1)),
+        decide(&moves, Tried::default(), Leaves::Alive, at(1)),
         Next::Rebalance,
         "GlusterFS exchanges nothing meanwhile"
     );
     moves.status.as_mut().unwrap().rebalance.as_mut().unwrap().message = "it waits for a node".into();
     assert_eq!(
-        decide(&moves, None, Leaves::Alive, at(1)),
+        decide(&moves, Tried::default(), Leaves::Alive, at(1)),
         Next::Exchange,
         "it may wait for the one that leaves"
     );

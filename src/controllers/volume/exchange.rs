@@ -4,11 +4,11 @@
 use super::glusterfs::{self, MadeOf};
 use super::perform::{self, all_unfit, make_bricks, placement_of, write_down};
 use super::reach::Reach;
-use super::spare::{self, Hold};
+use super::spare::{self, Hold, Member};
 use crate::controllers::{Context, PassError};
 use crate::executor::RunError;
 use crate::executor::ops::heal::HealBrick;
-use crate::resources::{GlusterVolume, PlacedBrick, Placement};
+use crate::resources::{GlusterVolume, PlacedBrick, Placement, REPLACED, condition};
 use crate::units::Id;
 
 /// What came of exchanging a brick.
@@ -31,16 +31,16 @@ pub enum Exchanged {
     Withdrawn,
 }
 
-/// Exchanges the brick of a volume that is to be exchanged. `leaves` says whether its device is given up still,
-/// `checked` whether it has to stay as long as others of its set need it.
+/// Exchanges `old`, a brick of a volume, for `new`. `leaves` says whether its device is given up still, `checked` whether
+/// it has to stay as long as others of its set need it.
 pub async fn exchange(
     context: &Context,
     volume: &GlusterVolume,
+    (old, new): (&PlacedBrick, &PlacedBrick),
     leaves: bool,
     checked: bool,
 ) -> Result<Exchanged, PassError> {
     let placement = placement_of(volume);
-    let Some((old, new)) = placement.exchange() else { return Ok(Exchanged::Withdrawn) };
     let reach = Reach::of(context, &placement.cluster).await?;
     let made = glusterfs::what_is_made(&reach, volume, &placement).await? == Some(MadeOf::Exchanged);
     if !made && !leaves {
@@ -48,8 +48,9 @@ pub async fn exchange(
     }
     if !made
         && checked
-        && let Err(hold) = may_go(&reach, volume, &placement, old).await?
+        && let Err(hold) = may_go(&reach, volume, &placement, old).await
     {
+        hurry_heal(context, &reach, volume, &placement, hold).await;
         return Ok(Exchanged::Held(hold, old.id));
     }
     // Also when GlusterFS has it: its node may have lost the mount meanwhile.
@@ -63,7 +64,13 @@ pub async fn exchange(
         None => {}
     }
     if !made {
-        match glusterfs::exchange(context, &reach, volume, &placement).await? {
+        let lock = context.gluster_lock(&placement.cluster);
+        let _one_at_a_time = lock.lock().await;
+        // The brick took its time to make: what was true of its set before may not be so any more.
+        if checked && let Err(hold) = may_go(&reach, volume, &placement, old).await {
+            return Ok(Exchanged::Held(hold, old.id));
+        }
+        match glusterfs::exchange(&reach, volume, &placement, (old, new)).await? {
             Exchanged::Done => {}
             other => return Ok(other),
         }
@@ -72,26 +79,52 @@ pub async fn exchange(
     Ok(Exchanged::Done)
 }
 
+/// Whether a brick may go, by what GlusterFS says of its set now. That it cannot be asked is no error but a reason to
+/// wait, which is told.
 async fn may_go(
     reach: &Reach,
     volume: &GlusterVolume,
     placement: &Placement,
     old: &PlacedBrick,
-) -> Result<Result<(), Hold>, RunError> {
-    let seen = glusterfs::see_heal(reach, volume, placement).await?;
-    let position = of_set(placement, old.set).position(|brick| brick.id == old.id).unwrap_or(usize::MAX);
-    let verdict = match told_of(&seen, placement, old.set) {
-        Some(bricks) => spare::may_go(&bricks, position, &volume.spec.durability),
-        None => Err(Hold::Unknown),
+) -> Result<(), Hold> {
+    let seen = glusterfs::see_heal(reach, volume, placement).await.map_err(|error| {
+        tracing::info!(volume = volume.volume_name(), %error, "GlusterFS does not say what is to be healed");
+        Hold::Unknown
+    })?;
+    let told = told_of(&seen, placement, old.set).ok_or(Hold::Unknown)?;
+    let member = |(brick, told): (&PlacedBrick, HealBrick)| Member {
+        told,
+        arbiter: brick.arbiter,
+        fills: placement.retiring().any(|gone| gone.replaced_by == Some(brick.id)),
     };
-    if let Err(Hold::Healing | Hold::Source) = verdict {
-        glusterfs::hurry_heal(reach, volume, placement).await;
+    let set: Vec<Member> = of_set(placement, old.set).zip(told).map(member).collect();
+    let position = of_set(placement, old.set).position(|brick| brick.id == old.id).unwrap_or(usize::MAX);
+    let last = condition(volume.conditions(), REPLACED).filter(|last| last.reason == Hold::Source.reason());
+    let replacement = volume.status.as_ref().and_then(|status| status.replacement.as_ref());
+    let was_source = last.is_some() && replacement.is_some_and(|one| one.device == old.device);
+    spare::may_go(&set, position, &volume.spec.durability, was_source)
+}
+
+/// Has GlusterFS heal what a brick waits for.
+async fn hurry_heal(
+    context: &Context,
+    reach: &Reach,
+    volume: &GlusterVolume,
+    placement: &Placement,
+    hold: Hold,
+) {
+    if matches!(hold, Hold::Healing | Hold::Source) {
+        glusterfs::hurry_heal(context, reach, volume, placement).await;
     }
-    Ok(verdict)
 }
 
 /// Of the bricks that were exchanged, those whose successors do not have all their data yet: they are not removed.
-pub async fn kept(reach: &Reach, volume: &GlusterVolume, placement: &Placement) -> Result<Vec<Id>, RunError> {
+pub async fn kept(
+    context: &Context,
+    reach: &Reach,
+    volume: &GlusterVolume,
+    placement: &Placement,
+) -> Result<Vec<Id>, RunError> {
     let exchanged: Vec<&PlacedBrick> =
         placement.retiring().filter(|brick| brick.replaced_by.is_some()).collect();
     if exchanged.is_empty() {
@@ -103,7 +136,7 @@ pub async fn kept(reach: &Reach, volume: &GlusterVolume, placement: &Placement) 
     };
     let kept: Vec<Id> = exchanged.iter().filter(heals).map(|brick| brick.id).collect();
     if !kept.is_empty() {
-        glusterfs::hurry_heal(reach, volume, placement).await;
+        glusterfs::hurry_heal(context, reach, volume, placement).await;
     }
     Ok(kept)
 }

@@ -123,16 +123,13 @@ pub async fn set_allowed(
     Ok(())
 }
 
-/// Has GlusterFS exchange the brick that is to be exchanged, if it has not done so already.
+/// Has GlusterFS exchange `old` for `new`, if it has not done so already. The caller holds the lock of the cluster.
 pub async fn exchange(
-    context: &Context,
     reach: &Reach,
     volume: &GlusterVolume,
     placement: &Placement,
+    (old, new): (&PlacedBrick, &PlacedBrick),
 ) -> Result<Exchanged, PassError> {
-    let lock = context.gluster_lock(&placement.cluster);
-    let _one_at_a_time = lock.lock().await;
-    let Some((old, new)) = placement.exchange() else { return Ok(Exchanged::Withdrawn) };
     let name = volume.volume_name();
     let (host, seen) = look(reach, placement, &name).await?;
     let gone = || PassError::Refused(format!("GlusterFS has no volume {name:?}: it was removed by hand"));
@@ -168,7 +165,9 @@ pub async fn exchange(
 
 /// Has GlusterFS heal what is to be healed now. That it does not, while a brick is away for example, is no error: it is
 /// looked at again, and asked again.
-pub async fn hurry_heal(reach: &Reach, volume: &GlusterVolume, placement: &Placement) {
+pub async fn hurry_heal(context: &Context, reach: &Reach, volume: &GlusterVolume, placement: &Placement) {
+    let lock = context.gluster_lock(&placement.cluster);
+    let _one_at_a_time = lock.lock().await;
     let batch = heal::launch_heal(&volume.volume_name());
     let Some(host) = reach.gluster_hosts(placement).first().copied() else { return };
     if let Err(error) = run(reach.transport.as_ref(), host, &batch).await {

@@ -27,6 +27,7 @@ use crate::resources::{
 };
 use crate::store::Caches;
 use crate::units::Id;
+pub use decide::Tried;
 use decide::{Leaves, Next, decide};
 pub use perform::set_allowed;
 use report::{Again, Report};
@@ -88,79 +89,111 @@ pub async fn pass(volume: Arc<GlusterVolume>, context: Arc<Context>) -> Result<A
         // for bricks that are on their way out by now.
         return Ok(Action::requeue(OVERTAKEN_PAUSE));
     }
-    let tried = context.placed_at.lock().get(&name).copied();
     let leaving = leaving(&context, &volume);
-    match decide(&volume, tried, leaves(&context, &volume, &leaving), Timestamp::now()) {
-        Next::Adopt => adopt(&context, volume.as_ref()).await.map(|_| Action::await_change()),
+    let leaves = leaves(&context, &volume, &leaving);
+    let next = || {
+        let tried = context.tried.lock().get(&name).copied().unwrap_or_default();
+        decide(&volume, tried, leaves, Timestamp::now())
+    };
+    let next = match next() {
+        Next::Replace => {
+            context.tried.lock().entry(name.clone()).or_default().replace = Some(Timestamp::now());
+            if context.placing.replace(volume.clone(), leaving.clone()).await? {
+                return Ok(Action::requeue(decide::REFUSED_PAUSE));
+            }
+            // There is no place for the brick still: nothing else of the volume is to wait for that.
+            next()
+        }
+        other => other,
+    };
+    step(&context, &volume, &leaving, next).await
+}
+
+/// Does the next step of a volume.
+async fn step(
+    context: &Context,
+    volume: &Arc<GlusterVolume>,
+    leaving: &BTreeMap<Id, Option<Id>>,
+    next: Next,
+) -> Result<Action, PassError> {
+    let name = volume.name_any();
+    match next {
+        Next::Adopt => adopt(context, volume.as_ref()).await.map(|_| Action::await_change()),
         Next::Place => {
-            context.placed_at.lock().insert(name, Timestamp::now());
-            context.placing.place(volume).await?;
+            context.tried.lock().entry(name).or_default().place = Some(Timestamp::now());
+            context.placing.place(volume.clone()).await?;
             Ok(Action::requeue(decide::REFUSED_PAUSE))
         }
         Next::Make => {
-            let outcome = perform::make(&context, &volume).await?;
-            report(&context, &volume, Report::Made(outcome)).await
+            let outcome = perform::make(context, volume).await?;
+            report(context, volume, Report::Made(outcome)).await
         }
         Next::Grow => {
             // What does not come to its end for long must not hide that bricks are away.
-            if is_stuck(&volume) && judge_bricks(&context, &volume).await? {
+            if is_stuck(&volume) && judge_bricks(context, volume).await? {
                 return Ok(Action::await_change());
             }
-            let grown = perform::grow(&context, &volume).await?;
-            report(&context, &volume, Report::Grown(grown)).await
+            let grown = perform::grow(context, volume).await?;
+            report(context, volume, Report::Grown(grown)).await
         }
-        Next::Replace => {
-            context.placed_at.lock().insert(name, Timestamp::now());
-            context.placing.replace(volume, leaving).await?;
-            Ok(Action::requeue(decide::REFUSED_PAUSE))
-        }
-        Next::Exchange => {
-            if judge_bricks(&context, &volume).await? {
-                return Ok(Action::await_change());
-            }
-            let device = volume.status.as_ref().and_then(|status| status.replacement.as_ref());
-            let leaves = device.is_some_and(|replacement| leaving.contains_key(&replacement.device));
-            let exchanged =
-                exchange::exchange(&context, &volume, leaves, is_checked(&context, &volume)).await?;
-            let ask = device.and_then(|replacement| leaving.get(&replacement.device).copied());
-            report(&context, &volume, Report::Exchanged(exchanged, ask)).await
-        }
-        Next::Replaced => report(&context, &volume, Report::Replaced).await,
-        Next::Settle => report(&context, &volume, Report::Settled).await,
-        Next::Lower => lower(&context, &volume).await,
+        // Tried a moment ago.
+        Next::Replace => Ok(Action::requeue(decide::REFUSED_PAUSE)),
+        Next::Exchange => exchange_brick(context, volume, leaving).await,
+        Next::Replaced => report(context, volume, Report::Replaced).await,
+        Next::Settle => report(context, volume, Report::Settled).await,
+        Next::Lower => lower(context, volume).await,
         Next::Rebalance => {
-            let moved = perform::rebalance(&context, &volume).await?;
-            report(&context, &volume, Report::Moved(moved)).await
+            let moved = perform::rebalance(context, volume).await?;
+            report(context, volume, Report::Moved(moved)).await
         }
         Next::Clear => {
             // What cannot be removed for long must not hide that bricks are away.
-            if judge_bricks(&context, &volume).await? {
+            if judge_bricks(context, volume).await? {
                 return Ok(Action::await_change());
             }
-            let cleared = perform::clear_retiring(&context, &volume).await?;
-            report(&context, &volume, Report::Cleared(cleared)).await
+            let cleared = perform::clear_retiring(context, volume).await?;
+            report(context, volume, Report::Cleared(cleared)).await
         }
         Next::Unmake => {
-            let cleared = perform::unmake(&context, &volume).await?;
+            let cleared = perform::unmake(context, volume).await?;
             if cleared.complete() && volume.metadata.deletion_timestamp.is_some() {
                 context.forget::<GlusterVolume>(&name);
-                return release(&context, volume.as_ref()).await;
+                return release(context, volume.as_ref()).await;
             }
-            report(&context, &volume, Report::Unmade(cleared)).await
+            report(context, volume, Report::Unmade(cleared)).await
         }
         Next::Release => {
             context.forget::<GlusterVolume>(&name);
-            release(&context, volume.as_ref()).await
+            release(context, volume.as_ref()).await
         }
         Next::Delete => {
             context.store.delete::<GlusterVolume>(&name, volume.uid()).await?;
             Ok(Action::await_change())
         }
         Next::Wait(pause) => {
-            judge_bricks(&context, &volume).await?;
+            judge_bricks(context, volume).await?;
             Ok(pause.map_or_else(Action::await_change, Action::requeue))
         }
     }
+}
+
+/// Exchanges the brick that is to be exchanged.
+async fn exchange_brick(
+    context: &Context,
+    volume: &GlusterVolume,
+    leaving: &BTreeMap<Id, Option<Id>>,
+) -> Result<Action, PassError> {
+    // What has to wait for long must not hide that bricks are away.
+    if judge_bricks(context, volume).await? {
+        return Ok(Action::await_change());
+    }
+    let placement = perform::placement_of(volume);
+    let Some(pair) = placement.exchange() else { return Ok(Action::await_change()) };
+    let device = volume.status.as_ref().and_then(|status| status.replacement.as_ref());
+    let leaves = device.is_some_and(|replacement| leaving.contains_key(&replacement.device));
+    let exchanged = exchange::exchange(context, volume, pair, leaves, is_checked(context, volume)).await?;
+    let ask = device.and_then(|replacement| leaving.get(&replacement.device).copied());
+    report(context, volume, Report::Exchanged(exchanged, ask)).await
 }
 
 /// The devices with bricks of a volume that were given up, by themselves or with their nodes, each with the ask to
@@ -172,8 +205,9 @@ fn leaving(context: &Context, volume: &GlusterVolume) -> BTreeMap<Id, Option<Id>
     }
     let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
     let devices = placement.into_iter().flat_map(Placement::active).map(|brick| brick.device);
-    let given_up =
-        |id: Id| Some((id, evacuation::given_up(context, perform::device_of(context, id)?.as_ref())?));
+    let given_up = |id: Id| {
+        Some((id, evacuation::given_up(&context.caches, perform::device_of(context, id)?.as_ref())?))
+    };
     devices.filter_map(given_up).collect()
 }
 

@@ -258,7 +258,7 @@ pub async fn clear_retiring(context: &Context, volume: &GlusterVolume) -> Result
     }
     let (given_up, left): (Vec<&PlacedBrick>, Vec<_>) =
         placement.retiring().partition(|brick| exchange::is_given_up(context, brick));
-    let kept = match exchange::kept(&reach, volume, &placement).await {
+    let kept = match exchange::kept(context, &reach, volume, &placement).await {
         Ok(kept) => kept,
         Err(error) => return Ok(Cleared { left: left.len(), error: Some(error), ..Cleared::default() }),
     };

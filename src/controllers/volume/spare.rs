@@ -32,35 +32,60 @@ impl Hold {
     }
 }
 
+/// A brick of a set that serves a volume.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// What GlusterFS says of it.
+    pub told: HealBrick,
+    /// Whether it has names and attributes only.
+    pub arbiter: bool,
+    /// Whether it has taken the place of one that is kept, and does not have all data yet.
+    pub fills: bool,
+}
+
+impl Member {
+    /// Whether what the set holds can be read from it alone, as far as anybody knows.
+    fn is_whole(&self) -> bool {
+        self.told.connected && !self.arbiter && !self.fills
+    }
+}
+
 /// How many others of its set have to answer when a brick is exchanged: with them the data is whole, and no two halves
-/// of a set can go apart (Heketi's rule, heketi-engine.md 2.1).
+/// of a set can go apart (Heketi's rule, heketi-engine.md 2.1). Bricks of other volumes are not exchanged.
 fn quorum(durability: &Durability) -> usize {
     match durability.type_ {
         DurabilityType::Replicate if durability.set_size() < 3 => 1,
         DurabilityType::Replicate => durability.set_size() / 2 + 1,
-        DurabilityType::Disperse => durability.data.unwrap_or(4) as usize,
-        DurabilityType::None => 1,
+        DurabilityType::Disperse | DurabilityType::None => durability.set_size(),
     }
 }
 
-/// Whether the brick at this position of its set may be exchanged for an empty one. What others miss because it does
-/// not answer is no obstacle: it cannot give it to them.
-pub fn may_go(set: &[HealBrick], position: usize, durability: &Durability) -> Result<(), Hold> {
-    let brick = set.get(position).ok_or(Hold::Unknown)?;
+/// Whether the brick at this position of its set may be exchanged for an empty one: when nobody misses anything. Of one
+/// that does not answer nobody knows what it has, and it cannot give it to anybody. Then one of the others has to have
+/// the data, and not only be on the way to it; and `was_source`, that others missed what it has when it was last looked
+/// at, must not be so.
+pub fn may_go(
+    set: &[Member],
+    position: usize,
+    durability: &Durability,
+    was_source: bool,
+) -> Result<(), Hold> {
+    let brick = &set.get(position).ok_or(Hold::Unknown)?.told;
     let others = || set.iter().enumerate().filter(|(at, _)| *at != position).map(|(_, other)| other);
-    let (connected, needed) = (others().filter(|other| other.connected).count(), quorum(durability));
+    let (connected, needed) = (others().filter(|other| other.told.connected).count(), quorum(durability));
     if connected < needed {
         return Err(Hold::Quorum { connected, needed });
     }
     if !brick.connected {
-        return Ok(());
+        let is_spare = !was_source && others().any(Member::is_whole);
+        return if is_spare { Ok(()) } else { Err(Hold::Source) };
     }
     match brick.entries {
         None => return Err(Hold::Unknown),
         Some(0) => {}
         Some(_) => return Err(Hold::Source),
     }
-    let heals = others().any(|other| other.entries.is_some_and(|entries| entries > 0));
+    let heals = others().any(|other| other.told.entries.is_some_and(|entries| entries > 0));
     if heals { Err(Hold::Healing) } else { Ok(()) }
 }
 
@@ -86,6 +111,10 @@ mod tests {
             .collect()
     }
 
+    fn members(bricks: &[Option<u64>]) -> Vec<Member> {
+        set(bricks).into_iter().map(|told| Member { told, arbiter: false, fills: false }).collect()
+    }
+
     #[test]
     fn a_brick_that_others_need_stays() {
         let three = Durability::replicate(3);
@@ -98,12 +127,31 @@ mod tests {
             ([None, Some(7), Some(7)], Ok(())),
             ([None, Some(7), None], Err(Hold::Quorum { connected: 1, needed: 2 })),
         ] {
-            assert_eq!(may_go(&set(&bricks), 0, &three), verdict, "{bricks:?}");
+            assert_eq!(may_go(&members(&bricks), 0, &three, false), verdict, "{bricks:?}");
         }
-        let unknown = HealBrick { address: String::new(), connected: true, entries: None };
-        let bricks = [unknown, set(&[Some(0)])[0].clone(), set(&[Some(0)])[0].clone()];
-        assert_eq!(may_go(&bricks, 0, &three), Err(Hold::Unknown));
-        assert_eq!(may_go(&[], 0, &three), Err(Hold::Unknown));
+        let mut unknown = members(&[Some(0), Some(0), Some(0)]);
+        unknown[0].told.entries = None;
+        assert_eq!(may_go(&unknown, 0, &three, false), Err(Hold::Unknown));
+        assert_eq!(may_go(&[], 0, &three, false), Err(Hold::Unknown));
+    }
+
+    /// It is away, so it looks as if it had nothing to give; but nobody else has the data.
+    #[test]
+    fn the_last_that_has_all_data_stays() {
+        let (two, three) = (Durability::replicate(2), Durability::replicate(3));
+        let mut pair = members(&[None, Some(5)]);
+        assert_eq!(may_go(&pair, 0, &two, false), Ok(()));
+        pair[1].fills = true;
+        assert_eq!(may_go(&pair, 0, &two, false), Err(Hold::Source), "the other is being filled from it");
+        let mut three_of_them = members(&[None, Some(5), Some(5)]);
+        three_of_them[1].fills = true;
+        assert_eq!(may_go(&three_of_them, 0, &three, false), Ok(()), "the third has all data");
+        three_of_them[2].fills = true;
+        assert_eq!(may_go(&three_of_them, 0, &three, false), Err(Hold::Source));
+        (three_of_them[2].fills, three_of_them[2].arbiter) = (false, true);
+        assert_eq!(may_go(&three_of_them, 0, &three, false), Err(Hold::Source), "an arbiter has no data");
+        let away = members(&[None, Some(5), Some(5)]);
+        assert_eq!(may_go(&away, 0, &three, true), Err(Hold::Source), "it had what the others miss");
     }
 
     #[test]
@@ -111,14 +159,15 @@ mod tests {
         for (durability, needed) in [
             (Durability::replicate(2), 1),
             (Durability::replicate(3), 2),
-            (Durability::disperse(2, 1), 2),
-            (Durability::disperse(8, 3), 8),
+            (Durability::replicate(4), 3),
+            (Durability::disperse(2, 1), 3),
         ] {
             let mut bricks = vec![Some(0); needed + 1];
-            assert_eq!(may_go(&set(&bricks), 0, &durability), Ok(()), "{durability:?}");
+            assert_eq!(may_go(&members(&bricks), 0, &durability, false), Ok(()), "{durability:?}");
             bricks[1] = None;
             let connected = needed - 1;
-            assert_eq!(may_go(&set(&bricks), 0, &durability), Err(Hold::Quorum { connected, needed }));
+            let refused = Err(Hold::Quorum { connected, needed });
+            assert_eq!(may_go(&members(&bricks), 0, &durability, false), refused);
         }
     }
 

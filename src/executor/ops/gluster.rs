@@ -1,7 +1,6 @@
 //! The gluster command: peers and volumes. Answers are read from its XML.
 
-use serde::Deserialize;
-
+use super::answer::{Answer, PeerRow, VolumeRow};
 use crate::executor::{Argv, Batch, GLUSTER_DEADLINE, LOOK_DEADLINE, Output, Step};
 use crate::units::{Bytes, Id};
 
@@ -195,7 +194,7 @@ pub enum RebalanceState {
 /// Reads the answer of [`rebalance_start`]: nothing when it was begun or goes on already, else why it was
 /// refused.
 pub fn parse_rebalance_start(output: &Output) -> Result<Option<String>, String> {
-    let answer: RebalanceAnswer = quick_xml::de::from_str(&output.stdout).map_err(|e| e.to_string())?;
+    let answer = Answer::read(output)?;
     let begun = answer.op_ret == 0 || answer.op_errstr.contains("already started");
     Ok((!begun).then_some(answer.op_errstr))
 }
@@ -203,7 +202,7 @@ pub fn parse_rebalance_start(output: &Output) -> Result<Option<String>, String> 
 /// Reads the answer of [`rebalance_status`]. A rebalance is over when it is on all nodes: the aggregate of
 /// GlusterFS says so.
 pub fn parse_rebalance(output: &Output) -> Result<Rebalance, String> {
-    let answer: RebalanceAnswer = quick_xml::de::from_str(&output.stdout).map_err(|e| e.to_string())?;
+    let answer = Answer::read(output)?;
     let none = ["Rebalance not started", "not a distribute volume"];
     let not_started = answer.op_ret != 0 && none.iter().any(|text| answer.op_errstr.contains(text));
     if answer.op_ret != 0 && !not_started {
@@ -226,132 +225,21 @@ pub fn parse_rebalance(output: &Output) -> Result<Rebalance, String> {
     Ok(Rebalance { state, files, size: Bytes(row.size), failures, skipped })
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RebalanceAnswer {
-    #[serde(default)]
-    op_ret: i32,
-    #[serde(default)]
-    op_errstr: String,
-    vol_rebalance: Option<RebalanceRows>,
-}
-
-#[derive(Default, Deserialize)]
-struct RebalanceRows {
-    aggregate: Option<RebalanceRow>,
-}
-
-#[derive(Default, Deserialize)]
-struct RebalanceRow {
-    #[serde(default)]
-    files: u64,
-    #[serde(default)]
-    size: u64,
-    #[serde(default)]
-    failures: u64,
-    #[serde(default)]
-    skipped: u64,
-    #[serde(default)]
-    status: u8,
-}
-
 /// Reads the answer of [`pool_list`].
 pub fn parse_pool(output: &Output) -> Result<Vec<Peer>, String> {
-    #[derive(Deserialize)]
-    struct Row {
-        uuid: String,
-        hostname: String,
-        connected: u8,
-    }
-    #[derive(Deserialize)]
-    struct Rows {
-        #[serde(default)]
-        peer: Vec<Row>,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Answer {
-        #[serde(default)]
-        op_ret: i32,
-        #[serde(default)]
-        op_errstr: String,
-        peer_status: Option<Rows>,
-    }
-    let answer: Answer = quick_xml::de::from_str(&output.stdout).map_err(|e| e.to_string())?;
-    if answer.op_ret != 0 {
-        return Err(answer.op_errstr);
-    }
-    let rows = answer.peer_status.map(|rows| rows.peer).unwrap_or_default();
-    let peer = |row: Row| Peer { uuid: row.uuid, host: row.hostname, connected: row.connected == 1 };
+    let rows = Answer::read(output)?.done()?.peer_status.map(|rows| rows.peer).unwrap_or_default();
+    let peer = |row: PeerRow| Peer { uuid: row.uuid, host: row.hostname, connected: row.connected == 1 };
     Ok(rows.into_iter().map(peer).collect())
 }
 
 /// Reads the answer of [`volume_info`] or [`all_volumes`]; an absent volume is an empty list.
 pub fn parse_volumes(output: &Output) -> Result<Vec<Volume>, String> {
-    let answer: VolumesAnswer = quick_xml::de::from_str(&output.stdout).map_err(|e| e.to_string())?;
+    let answer = Answer::read(output)?;
     if answer.op_errstr.contains("does not exist") {
         return Ok(vec![]);
     }
-    if answer.op_ret != 0 {
-        return Err(answer.op_errstr);
-    }
-    let rows = answer.vol_info.map(|info| info.volumes.volume).unwrap_or_default();
+    let rows = answer.done()?.vol_info.map(|info| info.volumes.volume).unwrap_or_default();
     Ok(rows.into_iter().map(Volume::from).collect())
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct VolumesAnswer {
-    #[serde(default)]
-    op_ret: i32,
-    #[serde(default)]
-    op_errstr: String,
-    vol_info: Option<VolInfo>,
-}
-
-#[derive(Deserialize)]
-struct VolInfo {
-    volumes: VolumeRows,
-}
-
-#[derive(Deserialize)]
-struct VolumeRows {
-    #[serde(default)]
-    volume: Vec<VolumeRow>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct VolumeRow {
-    name: String,
-    #[serde(default)]
-    status_str: String,
-    bricks: BrickRows,
-    options: Option<OptionRows>,
-}
-
-#[derive(Deserialize)]
-struct BrickRows {
-    #[serde(default)]
-    brick: Vec<BrickRow>,
-}
-
-#[derive(Deserialize)]
-struct BrickRow {
-    name: String,
-}
-
-#[derive(Deserialize)]
-struct OptionRows {
-    #[serde(default)]
-    option: Vec<OptionRow>,
-}
-
-#[derive(Deserialize)]
-struct OptionRow {
-    name: String,
-    #[serde(default)]
-    value: String,
 }
 
 impl From<VolumeRow> for Volume {

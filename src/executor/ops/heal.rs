@@ -1,11 +1,10 @@
 //! What a volume still has to heal, and the exchange of one brick for another.
 
-use serde::Deserialize;
-
+use super::answer::{Answer, HealRow};
 use super::gluster::{gluster, xml};
 use crate::executor::{Batch, GLUSTER_DEADLINE, Output};
 
-/// A brick as `volume heal NAME info` reports it.
+/// A brick as `volume heal NAME info summary` reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealBrick {
     /// It as `host:path`.
@@ -17,9 +16,10 @@ pub struct HealBrick {
     pub entries: Option<u64>,
 }
 
-/// What is to be healed. GlusterFS looks through its lists on all bricks for that: it takes longer the more there is.
+/// How much is to be healed. GlusterFS looks through its lists on all bricks for that: it takes longer the more there is.
+/// Without `summary` it would print every name.
 pub fn heal_info(name: &str) -> Batch {
-    Batch::one(xml(["volume", "heal", name, "info"]), GLUSTER_DEADLINE)
+    Batch::one(xml(["volume", "heal", name, "info", "summary"]), GLUSTER_DEADLINE)
 }
 
 /// Has GlusterFS heal what is to be healed now. By itself it looks every ten minutes (cluster.heal-timeout), and misses
@@ -37,44 +37,11 @@ pub fn replace_brick(name: &str, old: &str, new: &str) -> Batch {
 
 /// Reads the answer of [`heal_info`].
 pub fn parse_heal(output: &Output) -> Result<Vec<HealBrick>, String> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Row {
-        #[serde(default)]
-        name: String,
-        #[serde(default)]
-        status: String,
-        #[serde(default)]
-        number_of_entries: String,
-    }
-    #[derive(Default, Deserialize)]
-    struct Rows {
-        #[serde(default)]
-        brick: Vec<Row>,
-    }
-    #[derive(Deserialize)]
-    struct Info {
-        #[serde(default)]
-        bricks: Rows,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Answer {
-        #[serde(default)]
-        op_ret: i32,
-        #[serde(default)]
-        op_errstr: String,
-        heal_info: Option<Info>,
-    }
-    let answer: Answer = quick_xml::de::from_str(&output.stdout).map_err(|error| error.to_string())?;
-    if answer.op_ret != 0 {
-        return Err(answer.op_errstr);
-    }
-    let rows = answer.heal_info.map(|info| info.bricks.brick).unwrap_or_default();
-    let brick = |row: Row| HealBrick {
+    let rows = Answer::read(output)?.done()?.heal_info.map(|info| info.bricks.brick).unwrap_or_default();
+    let brick = |row: HealRow| HealBrick {
         address: row.name,
         connected: row.status == "Connected",
-        entries: row.number_of_entries.trim().parse().ok(),
+        entries: row.total_number_of_entries.trim().parse().ok(),
     };
     Ok(rows.into_iter().map(brick).collect())
 }

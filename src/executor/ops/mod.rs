@@ -2,6 +2,7 @@
 //!
 //! The commands are Heketi's, with our marks as LVM tags and `user.bricklayer.*` volume options.
 
+mod answer;
 pub mod brick;
 pub mod gluster;
 pub mod heal;

@@ -1,7 +1,7 @@
 //! `/db/dump`: everything that is known, in the form in which Heketi dumps its database; and `/backup/db`,
 //! the same as a file. Lists are sorted, and what is under way is in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -58,7 +58,7 @@ struct Pending {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct VolumeEntry {
-    info: wire::VolumeRecord,
+    info: wire::Volume,
     bricks: Vec<String>,
     gluster_volume_options: Vec<String>,
     pending: Pending,
@@ -139,14 +139,23 @@ async fn dump(face: &Face) -> Result<Dump, Refused> {
     let volumes = face.intent.store.list_all::<GlusterVolume>().await?.objects;
     let mut volumes: Vec<Arc<GlusterVolume>> = volumes.into_iter().map(Arc::new).collect();
     volumes.retain(|volume| !given_up(volume.conditions()) && placement(volume).is_some());
-    for volume in &volumes {
-        dump.add_volume(face, volume, now);
+    let mut hosts: HashMap<&str, Vec<String>> = HashMap::new();
+    let mut bricks: HashMap<Id, Vec<String>> = HashMap::new();
+    for (volume, placement) in volumes.iter().filter_map(|volume| Some((volume, placement(volume)?))) {
+        let hosts = hosts.entry(&placement.cluster).or_insert_with(|| face.hosts(&placement.cluster));
+        dump.add_volume(face, volume, placement, hosts.clone(), now);
+        for brick in &placement.bricks {
+            bricks.entry(brick.device).or_default().push(brick.id.to_string());
+        }
     }
+    let mut usage = view::usage(&volumes, |_| true);
     let devices = face.intent.devices.list();
     for device in devices.iter().filter(|device| sees_device(device)) {
-        dump.add_device(face, device, &volumes);
+        let id = id_of(device.as_ref());
+        let shown = view::device(device, usage.remove(&id).unwrap_or_default());
+        dump.add_device(face, device, shown, bricks.remove(&id).unwrap_or_default());
     }
-    for operation in devices.iter().filter_map(|device| of_device(device)) {
+    for operation in devices.iter().filter_map(|device| of_device(face, device)) {
         dump.pendingoperations.insert(operation.id.to_string(), pending_operation(&operation));
     }
     for node in face.intent.nodes.list().iter().filter(|node| sees_node(node)) {
@@ -166,12 +175,18 @@ async fn dump(face: &Face) -> Result<Dump, Refused> {
 }
 
 impl Dump {
-    fn add_volume(&mut self, face: &Face, volume: &GlusterVolume, now: Timestamp) {
-        let Some(placement) = placement(volume) else { return };
+    fn add_volume(
+        &mut self,
+        face: &Face,
+        volume: &GlusterVolume,
+        placement: &Placement,
+        hosts: Vec<String>,
+        now: Timestamp,
+    ) {
         let id = id_of(volume);
         let operation = of_volume(volume, now);
         let cluster = face.cluster_id(&placement.cluster);
-        let shown = view::volume(volume, cluster, face.hosts(&placement.cluster));
+        let shown = view::volume(volume, cluster, hosts);
         let whole = operation.as_ref().filter(|operation| operation.work != Work::Expand);
         let mut bricks: Vec<String> = placement.wanted().map(|brick| brick.id.to_string()).collect();
         bricks.sort_unstable();
@@ -187,15 +202,15 @@ impl Dump {
         self.volumeentries.insert(id.to_string(), entry);
     }
 
-    fn add_device(&mut self, face: &Face, device: &GlusterDevice, volumes: &[Arc<GlusterVolume>]) {
-        let id = id_of(device);
-        let usage = view::usage(volumes, |brick| brick.device == id).remove(&id).unwrap_or_default();
-        let shown = view::device(device, usage);
+    fn add_device(
+        &mut self,
+        face: &Face,
+        device: &GlusterDevice,
+        shown: wire::Device,
+        mut bricks: Vec<String>,
+    ) {
         let node = face.intent.nodes.get(&device.spec.node);
         let capacity = device.status.as_ref().and_then(|status| status.capacity);
-        let placements = volumes.iter().filter_map(|volume| placement(volume));
-        let on_it = placements.flat_map(|placement| &placement.bricks).filter(|brick| brick.device == id);
-        let mut bricks: Vec<String> = on_it.map(|brick| brick.id.to_string()).collect();
         bricks.sort_unstable();
         let entry = DeviceEntry {
             state: shown.state,
@@ -204,7 +219,7 @@ impl Dump {
             extent_size: capacity.map_or(EXTENT, |capacity| capacity.extent.kib()),
             info: shown.record,
         };
-        self.deviceentries.insert(id.to_string(), entry);
+        self.deviceentries.insert(id_of(device).to_string(), entry);
     }
 
     fn add_node(&mut self, face: &Face, node: &GlusterNode, devices: &[Arc<GlusterDevice>]) {

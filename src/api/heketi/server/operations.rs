@@ -18,8 +18,8 @@ use super::super::wire::{
 };
 use crate::intent::given_up;
 use crate::resources::{
-    DRAINED, EXPANDED, FAILED, GlusterDevice, GlusterVolume, PlacedBrick, Placement, State, condition,
-    condition_is, id_of,
+    ACCEPTED, DRAINED, EXPANDED, FAILED, GlusterDevice, GlusterVolume, PlacedBrick, Placement, State,
+    condition, condition_is, id_of,
 };
 use crate::units::{Bytes, Id};
 
@@ -147,14 +147,19 @@ pub fn under_way(face: &Face) -> Vec<Operation> {
     let now = Timestamp::now();
     let (volumes, devices) = (face.intent.volumes.list(), face.intent.devices.list());
     let of_volumes = volumes.iter().filter_map(|volume| of_volume(volume, now));
-    let mut all: Vec<Operation> = of_volumes.chain(devices.iter().filter_map(|d| of_device(d))).collect();
+    let of_devices = devices.iter().filter_map(|device| of_device(face, device));
+    let mut all: Vec<Operation> = of_volumes.chain(of_devices).collect();
     all.sort_unstable_by_key(|operation| operation.id);
     all
 }
 
-/// The removal of a device, as long as it lasts.
-pub fn of_device(device: &GlusterDevice) -> Option<Operation> {
-    let leaves = device.spec.state == State::Failed && !condition_is(device.conditions(), DRAINED);
+/// The removal of a device, by itself or with its node, as long as it lasts.
+pub fn of_device(face: &Face, device: &GlusterDevice) -> Option<Operation> {
+    let with_node =
+        || face.intent.nodes.get(&device.spec.node).is_some_and(|node| node.spec.state == State::Failed);
+    let leaves = (device.spec.state == State::Failed || with_node())
+        && condition_is(device.conditions(), ACCEPTED)
+        && !device.is_drained();
     let (id, word) = (id_of(device), Work::Remove.word());
     let since = condition(device.conditions(), DRAINED)
         .map_or(0, |drained| drained.last_transition_time.0.as_second());

@@ -60,6 +60,10 @@ impl Note<'_> {
         placement.bricks.swap(old, new);
         self.status.last_error = None;
         self.status.avoid.clear();
+        // Another brick of the same device has as many tries.
+        if let Some(replacement) = self.status.replacement.as_mut() {
+            replacement.attempts = 0;
+        }
         self.serves();
         self.set((REPLACED, "False", "Healing"), &text);
     }

@@ -36,8 +36,8 @@ pub enum Fault {
     LoseAnswer,
     /// The whole batch is done, and no answer comes.
     LoseReply,
-    /// The command takes so long, in milliseconds in the faults file. It is done if the deadline
-    /// of the batch has not passed by then.
+    /// The command takes so long, in milliseconds in the faults file, or until the faults are cleared. It is done if
+    /// the deadline of the batch has not passed by then.
     #[serde(deserialize_with = "milliseconds")]
     Slow(Duration),
     /// The node goes down just before the command and stays down.
@@ -114,6 +114,7 @@ pub(super) struct FaultsFile {
 #[derive(Debug, Default)]
 pub struct Faults {
     inner: Mutex<Inner>,
+    cleared: tokio::sync::Notify,
 }
 
 #[derive(Debug, Default)]
@@ -141,6 +142,12 @@ impl Faults {
         let mut inner = self.inner.lock();
         inner.rules.clear();
         inner.down.clear();
+        self.cleared.notify_waiters();
+    }
+
+    /// Waits until the faults are cleared.
+    pub(super) async fn cleared(&self) {
+        self.cleared.notified().await;
     }
 
     /// Takes a node down: nothing reaches it, and its peers see it disconnected.

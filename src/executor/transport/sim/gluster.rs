@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     command::Done,
-    print, rebalance,
+    heal, print, rebalance,
     state::{Peer, Pool, State},
     text::Text,
     volumes,
@@ -49,8 +49,8 @@ pub(super) fn run(state: &mut State, node: &Text, words: &[String], down: &BTree
         ["volume", "info"] | ["volume", "info", "all"] => print::all_volumes(at.state, node, xml),
         ["volume", "info", name] => print::one_volume(at.state, node, name, xml),
         ["volume", "list"] => print::volume_list(at.state, node),
-        ["volume", "heal", name, "info"] if xml => print::heal_info(at.state, node, name, down),
-        ["volume", "heal", name] if !xml => print::heal_launched(at.state, node, name),
+        ["volume", "heal", name, "info", "summary"] if xml => heal::info(at.state, node, name, down),
+        ["volume", "heal", name] if !xml => heal::launched(at.state, node, name, down),
         ["volume", "rebalance", name, verb @ ("start" | "status" | "stop")] => {
             rebalance::run(at.state, node, (name, verb), xml, down)
         }

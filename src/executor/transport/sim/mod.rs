@@ -40,6 +40,7 @@ mod disks;
 mod faults;
 mod files;
 mod gluster;
+mod heal;
 mod journal;
 mod layout;
 mod lvcreate;

@@ -124,8 +124,11 @@ impl Run<'_> {
             }
             Fault::Slow(time) => {
                 let done = Instant::now() + time;
-                tokio::time::sleep_until(done.min(self.deadline)).await;
-                if done > self.deadline {
+                let in_time = tokio::select! {
+                    () = tokio::time::sleep_until(done.min(self.deadline)) => done <= self.deadline,
+                    () = self.sim.shared.faults.cleared() => true,
+                };
+                if !in_time {
                     self.begun = true;
                     return Err(self.lost(TOO_LATE));
                 }

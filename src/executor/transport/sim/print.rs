@@ -122,68 +122,6 @@ pub(super) fn volume_list(state: &State, node: &Text) -> Done {
     Done::wrote(names)
 }
 
-/// `volume heal NAME`: nothing is ever to heal, so there is nothing to do.
-pub(super) fn heal_launched(state: &State, node: &Text, name: &str) -> Done {
-    let title = format!("Launching heal operation to perform index self heal on volume {name} has been");
-    let refused = |why: String| {
-        let mut done = Done::wrote(String::new());
-        done.output.exit = 1;
-        done.output.stderr = format!("{title} unsuccessful:\n{why}\n");
-        done
-    };
-    match state.pool_of(node).and_then(|pool| pool.volumes.get(&Text::from(name))) {
-        None => refused(format!("Volume {name} does not exist")),
-        Some(volume) if volume.status != 1 => refused(format!("Volume {name} is not started.")),
-        Some(volume) if volume.replica < 2 && volume.disperse == 0 => {
-            refused(format!("Self-heal-daemon is disabled. Heal will not be triggered on volume {name}"))
-        }
-        Some(_) => Done::wrote(format!("{title} successful \nUse heal info commands to check status.\n")),
-    }
-}
-
-/// `volume heal NAME info --xml`: nothing is ever to heal; bricks of nodes that are down are
-/// not connected.
-pub(super) fn heal_info(state: &State, node: &Text, name: &str, down: &BTreeSet<Text>) -> Done {
-    let volume = state.pool_of(node).and_then(|pool| pool.volumes.get(&Text::from(name)));
-    let refused = |exit: i32, errno: i32, why: String| {
-        let mut done = Done::wrote(format!(
-            "{HEAD}  <healInfo>\n    <bricks/>\n  </healInfo>\n  <opRet>-1</opRet>\n  <opErrno>{errno}</opErrno>\n  <opErrstr>{}</opErrstr>\n</cliOutput>\n",
-            escaped(&why)
-        ));
-        done.output.exit = exit;
-        done
-    };
-    let Some(volume) = volume else {
-        return refused(254, 2, format!("Volume {name} does not exist"));
-    };
-    if volume.status != 1 {
-        return refused(251, 5, format!("{name}: Not able to fetch volfile from glusterd"));
-    }
-    if volume.replica < 2 && volume.disperse == 0 {
-        return refused(255, 1, format!("Volume {name} is not of type replicate/disperse"));
-    }
-    let mut text = format!("{HEAD}  <healInfo>\n    <bricks>\n");
-    for brick in &volume.bricks {
-        let at = state.resolve(&brick.host.to_string());
-        let dir = state.nodes.get(&at).and_then(|node| node.dir(&brick.path.to_string()));
-        let uuid = dashed(state.node_id(&at));
-        let name = escaped(&format!("{}:{}", brick.host, brick.path));
-        let up = !down.contains(&at) && dir.is_some_and(|dir| dir.running);
-        let _ = if up {
-            write!(
-                text,
-                "      <brick hostUuid=\"{uuid}\">\n        <name>{name}</name>\n        <status>Connected</status>\n        <numberOfEntries>0</numberOfEntries>\n      </brick>\n"
-            )
-        } else {
-            write!(
-                text,
-                "      <brick hostUuid=\"-\">\n        <name>{name}</name>\n        <status>Transport endpoint is not connected</status>\n        <numberOfEntries>-</numberOfEntries>\n      </brick>\n"
-            )
-        };
-    }
-    Done::wrote(text + "    </bricks>\n  </healInfo>\n" + GOOD + "</cliOutput>\n")
-}
-
 /// The number and the name of a volume's type.
 fn kind(volume: &Volume) -> (u8, &'static str) {
     let distributed = sets(volume) > 1;

@@ -54,7 +54,7 @@ pub(super) fn run(
     Done { changed, ..Done::wrote(text) }
 }
 
-fn volume_mut<'s>(state: &'s mut State, node: &Text, name: &str) -> Option<&'s mut Volume> {
+pub(super) fn volume_mut<'s>(state: &'s mut State, node: &Text, name: &str) -> Option<&'s mut Volume> {
     let pool = state.nodes.get(node)?.pool?;
     state.pools.get_mut(&pool)?.volumes.get_mut(&Text::from(name))
 }

@@ -158,6 +158,9 @@ pub(super) struct Volume {
     /// The last rebalance.
     #[serde(default)]
     pub(super) rebalance: Option<Rebalance>,
+    /// The positions of bricks that have taken the place of others and do not have their data yet.
+    #[serde(default)]
+    pub(super) unfilled: Vec<usize>,
 }
 
 /// A rebalance.

@@ -71,6 +71,7 @@ impl Glusterd<'_> {
             replica: layout.replica,
             arbiter: layout.arbiter,
             disperse: layout.disperse,
+            unfilled: vec![],
             redundancy: layout.redundancy,
             bricks: layout.bricks.into_boxed_slice().into_vec(),
             options: vec![],
@@ -305,7 +306,10 @@ impl Glusterd<'_> {
         self.stage(std::slice::from_ref(&new), id, true, VALIDATION)?;
         self.run_bricks(id, std::slice::from_ref(&old), false);
         self.run_bricks(id, std::slice::from_ref(&new), started);
-        self.volume_mut(name)?.bricks[at] = new;
+        let volume = self.volume_mut(name)?;
+        volume.bricks[at] = new;
+        volume.unfilled.retain(|other| *other != at);
+        volume.unfilled.push(at);
         Ok(": replace-brick commit force operation successful".into())
     }
 }
