@@ -50,6 +50,7 @@ fn main() -> ExitCode {
             ("killed at three points of an expand", expansion::killed_while_expanding),
             ("a device is removed under a writer", replacement::device_removed_under_a_writer),
             ("clients outlive the plugin", clients::outlive_the_plugin),
+            ("clients outlive the plugin: cgroups of the second version", elsewhere::second_version),
             ("clients outlive the plugin: in scopes of systemd", scopes::outlive_the_plugin),
             ("clients that die are replaced", clients::are_replaced),
             ("clients that lose all bricks are kept", bricks::all_lost),
