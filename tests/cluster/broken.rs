@@ -72,8 +72,7 @@ pub fn full_disk(world: &World) {
 pub fn no_servers(world: &World) {
     world.installed();
     world.bound_claim("cut-off");
-    let rule = "OUTPUT -p tcp --dport 24007 -j DROP";
-    world.on_node(&format!("iptables -I {rule}"));
+    let lost = world.lose_glusterd(None);
     let begun = Instant::now();
     world.cluster.apply(&idle("user", "cut-off").to_string());
     let texts =
@@ -81,7 +80,7 @@ pub fn no_servers(world: &World) {
     world.told("user", 60, &texts);
     assert!(begun.elapsed().as_secs() < 30, "told only after {:?}", begun.elapsed());
     assert!(world.clients().is_empty(), "{}", world.traces());
-    world.on_node(&format!("iptables -D {rule}"));
+    drop(lost);
     runs(world, "user");
     gone(world, "user", "cut-off");
 }
@@ -92,11 +91,10 @@ pub fn first_server_down(world: &World) {
     let (persistent, _) = world.bound_claim("first-down");
     let servers = world.cluster.value(&["gvol", &persistent], "{.status.mount.servers}");
     let first: Vec<String> = serde_json::from_str(&servers).unwrap();
-    let rule = format!("OUTPUT -p tcp -d {} --dport 24007 -j DROP", first[0]);
-    world.on_node(&format!("iptables -I {rule}"));
+    let lost = world.lose_glusterd(Some(&first[0]));
     let begun = Instant::now();
     world.start_pods(&[idle("user", "first-down")]);
-    world.on_node(&format!("iptables -D {rule}"));
+    drop(lost);
     assert!(begun.elapsed().as_secs() < 10, "it took {:?}", begun.elapsed());
     world.in_pod("user", "echo x >/data/x");
     gone(world, "user", "first-down");

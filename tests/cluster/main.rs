@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             ("a claim in pods: deleted while one uses it", pods::deleted_in_use),
             ("the plugin is lost under a writer", outlive::plugin_lost),
             ("the client's process is killed", outlive::client_killed),
+            ("the client is killed while no server can be reached", outlive::killed_without_servers),
             ("a storage node is killed under a writer", outlive::storage_node_killed),
             ("kubelet and containerd start again and the operator is away", outlive::daemons_restarted),
             ("broken node: stale sockets", broken::stale_sockets),

@@ -32,7 +32,30 @@ pub fn idle(name: &str, claim: &str) -> Value {
     pod(name, claim, "exec sleep 100000")
 }
 
+/// Packets of the node that get lost, until this is dropped.
+pub struct Lost<'a> {
+    world: &'a World,
+    rule: String,
+}
+
+impl Drop for Lost<'_> {
+    fn drop(&mut self) {
+        let done = self.world.try_on_node(&format!("iptables -D {}", self.rule));
+        if !done.status.success() {
+            eprintln!("packets still get lost: {}", String::from_utf8_lossy(&done.stderr));
+        }
+    }
+}
+
 impl World {
+    /// Loses what the node sends to glusterd: at one address, or everywhere.
+    pub fn lose_glusterd(&self, at: Option<&str>) -> Lost<'_> {
+        let at = at.map_or_else(String::new, |address| format!("-d {address} "));
+        let rule = format!("OUTPUT -p tcp {at}--dport 24007 -j DROP");
+        self.on_node(&format!("iptables -I {rule}"));
+        Lost { world: self, rule }
+    }
+
     /// Runs a shell text on the node, as root who is logged in there.
     pub fn try_on_node(&self, text: &str) -> Output {
         self.on_node_command("on-node").args(["bash", "-c", text]).stdin(Stdio::null()).output().unwrap()

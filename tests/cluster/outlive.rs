@@ -79,6 +79,38 @@ pub fn client_killed(world: &World) {
     world.no_traces();
 }
 
+/// The client's process is killed while none can be started anew: the pod is told so, and reads again once a server
+/// is there.
+pub fn killed_without_servers(world: &World) {
+    world.installed();
+    let (persistent, _) = world.bound_claim("without");
+    let handle = world.cluster.value(&["pv", &persistent], "{.spec.csi.volumeHandle}");
+    world.start_pods(&[idle("reader", "without")]);
+    world.in_pod("reader", "echo here >/data/file && sync");
+    let (mounts, client) = (world.mount_count(), world.clients());
+    let lost = world.lose_glusterd(None);
+    world.on_node(&format!("kill -9 {}", client[0]));
+    let why = "no server of the volume can be reached";
+    world.told("reader", 60, &["VolumeMountLost", &handle, why, "10.77.0.11:24007"]);
+    assert!(!world.try_in_pod("reader", "cat /data/file").status.success(), "nobody serves it");
+    assert!(world.clients().is_empty(), "{}", world.traces());
+    drop(lost);
+    let begun = Instant::now();
+    // It is tried again after a minute at most.
+    wait_for("the pod to read again", 90, || {
+        (world.try_in_pod("reader", "cat /data/file").stdout == b"here\n").then_some(())
+    });
+    println!("  it reads {:.1} s after servers can be reached", begun.elapsed().as_secs_f64());
+    world.told("reader", 30, &["VolumeMountRepaired", &handle]);
+    world.in_pod("reader", "echo more >>/data/file");
+    wait_for("a mount table as long as before", 30, || (world.mount_count() == mounts).then_some(()));
+    assert_eq!(world.clients().len(), 1);
+    world.delete_pods(&["reader"]);
+    world.cluster.run(&["delete", "pvc", "without", "--timeout=300s"]);
+    world.nothing_left();
+    world.no_traces();
+}
+
 /// A storage node loses power under a writer: no error, and no record is lost, neither while the node is away
 /// nor after it has been healed.
 pub fn storage_node_killed(world: &World) {

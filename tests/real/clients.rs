@@ -13,6 +13,7 @@ use bricklayer::csi::node::mounts::Table;
 use bricklayer::csi::proto::csi::volume_capability::access_mode::Mode;
 
 use crate::caller::{Caller, Volume, capability};
+use crate::cgroup::Cgroup;
 use crate::fixture::{Lab, Server, run, wait_for};
 use crate::rest::Served;
 
@@ -22,6 +23,8 @@ const POD: &str = "421e7843-fb53-4a18-9c2d-cf34729d4ae8";
 /// A kubelet's directory, and the plugin that serves it.
 pub struct Machine<'a> {
     lab: &'a Lab,
+    /// How the plugin starts clients: a value of `--clients`.
+    way: &'static str,
     /// The directory.
     pub kubelet: PathBuf,
     cgroup: Cgroup,
@@ -32,6 +35,10 @@ pub struct Machine<'a> {
 
 impl<'a> Machine<'a> {
     pub fn start(lab: &'a Lab) -> Self {
+        Self::start_with(lab, "cgroup")
+    }
+
+    fn start_with(lab: &'a Lab, way: &'static str) -> Self {
         let kubelet = lab.file("mnt/kubelet");
         std::fs::create_dir_all(&kubelet).unwrap();
         // As in a container with Bidirectional propagation: others see what is mounted here.
@@ -39,7 +46,7 @@ impl<'a> Machine<'a> {
         run(Command::new("mount").arg("--make-rshared").arg(&kubelet));
         let caller = Caller::new(&kubelet.join("plugins/gluster.bricklayer.dev/csi.sock"));
         let cgroup = Cgroup::new(&format!("bricklayer-test-{}", std::process::id()));
-        let mut machine = Self { lab, kubelet, cgroup, plugin: None, caller };
+        let mut machine = Self { lab, way, kubelet, cgroup, plugin: None, caller };
         machine.start_plugin();
         machine
     }
@@ -47,7 +54,7 @@ impl<'a> Machine<'a> {
     fn start_plugin(&mut self) {
         let kubelet = self.kubelet.to_str().unwrap();
         let words =
-            ["node", "--node-id", "a", "--kubelet-dir", kubelet, "--clients", "cgroup", "--no-registration"];
+            ["node", "--node-id", "a", "--kubelet-dir", kubelet, "--clients", self.way, "--no-registration"];
         let mut plugin = Server::start(Some(&self.lab.namespace), &words, &[], &self.lab.file("node.log"));
         self.cgroup.take(plugin.pid());
         plugin.wait_for_output("serves CSI on", 30);
@@ -139,58 +146,6 @@ pub fn clients(at: &Path) -> BTreeSet<u32> {
     names.filter_map(|name| name.to_str()?.parse().ok()).filter(is_client).collect()
 }
 
-/// A cgroup in every hierarchy, as a container has.
-struct Cgroup(Vec<PathBuf>);
-
-impl Cgroup {
-    fn new(name: &str) -> Self {
-        let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
-        let lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        let roots = lines
-            .filter(|fields| matches!(fields[2], "cgroup" | "cgroup2"))
-            .map(|fields| PathBuf::from(fields[1]));
-        let made = roots.map(|root| {
-            let folder = root.join(name);
-            std::fs::create_dir_all(&folder).unwrap();
-            for file in ["cpuset.cpus", "cpuset.mems"] {
-                // Only in a hierarchy of the first version, where nothing is inherited.
-                if let (Ok(all), true) = (std::fs::read(root.join(file)), folder.join(file).exists()) {
-                    std::fs::write(folder.join(file), all).unwrap();
-                }
-            }
-            folder
-        });
-        Self(made.collect())
-    }
-
-    fn take(&self, pid: u32) {
-        for folder in &self.0 {
-            std::fs::write(folder.join("cgroup.procs"), pid.to_string()).unwrap();
-        }
-    }
-
-    /// Kills whatever is in any of them, until nothing is.
-    fn kill(&self) {
-        wait_for("an empty cgroup", 10, || {
-            let texts =
-                self.0.iter().map(|folder| std::fs::read_to_string(folder.join("cgroup.procs")).unwrap());
-            let pids: BTreeSet<String> =
-                texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
-            for pid in &pids {
-                // It may have ended by itself.
-                let _ = Command::new("kill").args(["-9", pid]).stderr(Stdio::null()).status();
-            }
-            pids.is_empty().then_some(())
-        });
-    }
-
-    fn remove(&self) {
-        for folder in &self.0 {
-            wait_for("the cgroup's end", 10, || std::fs::remove_dir(folder).ok());
-        }
-    }
-}
-
 /// Writes a line to a file ten times a second, until it is told to stop.
 struct Writer {
     stop: Arc<AtomicBool>,
@@ -267,14 +222,20 @@ fn mounts() -> usize {
 
 /// The plugin is killed three times under a writer.
 pub fn outlive_the_plugin(lab: &Lab) {
+    outlive(lab, "cgroup", |_| {});
+}
+
+/// The same with clients that are started in one of the ways; `looked_at` is given the client's process.
+pub fn outlive(lab: &Lab, way: &'static str, looked_at: impl Fn(u32)) {
     let served = Served::start(lab);
     let (id, name) = served.create(&["--replica", "3"]);
-    let mut machine = Machine::start(lab);
+    let mut machine = Machine::start_with(lab, way);
     let (volume, target) = (machine.volume(&name, &machine.servers()), machine.target());
     volume.stage(&machine.caller).unwrap();
     volume.publish(&machine.caller, &target, false).unwrap();
     let (before, count) = (clients(&volume.staging), mounts());
     assert_eq!(before.len(), 1);
+    before.iter().for_each(|pid| looked_at(*pid));
     let writer = Writer::start(target.join("log"));
     for round in 1..=3 {
         machine.lose_plugin();

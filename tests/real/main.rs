@@ -10,12 +10,15 @@ mod access;
 mod bricks;
 #[path = "../csi/caller.rs"]
 mod caller;
+mod cgroup;
 mod claims;
 mod clients;
+mod elsewhere;
 mod expansion;
 mod replacement;
 mod rest;
 mod sanity;
+mod scopes;
 #[path = "../csi/specs.rs"]
 mod specs;
 
@@ -24,6 +27,9 @@ use std::process::ExitCode;
 use fixture::Lab;
 
 fn main() -> ExitCode {
+    if let Some(code) = elsewhere::continued() {
+        return code;
+    }
     let lab = Lab::start(3);
     // Eight minutes: when it is asked for by its name, as `make test-long` does.
     let sanity = ("csi-sanity passes", sanity::passes as fn(&Lab));
@@ -44,6 +50,8 @@ fn main() -> ExitCode {
             ("killed at three points of an expand", expansion::killed_while_expanding),
             ("a device is removed under a writer", replacement::device_removed_under_a_writer),
             ("clients outlive the plugin", clients::outlive_the_plugin),
+            ("clients outlive the plugin: cgroups of the second version", elsewhere::second_version),
+            ("clients outlive the plugin: in scopes of systemd", scopes::outlive_the_plugin),
             ("clients that die are replaced", clients::are_replaced),
             ("clients that lose all bricks are kept", bricks::all_lost),
             ("clients start with servers down", clients::start_with_servers_down),
