@@ -24,7 +24,7 @@ pub struct Figure {
     pub others: f64,
     pub date: String,
     /// Whatever else was seen.
-    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    #[serde(flatten)]
     pub more: serde_json::Map<String, serde_json::Value>,
 }
 

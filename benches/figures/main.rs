@@ -49,7 +49,7 @@ fn main() {
                     "real" => real::measure(),
                     "pods" => pods::measure(),
                     "kubernetes" => kubernetes::measure(),
-                    "document" => document::write(),
+                    "document" => document::write(&words),
                     other => panic!("nothing is called {other}"),
                 }
             }

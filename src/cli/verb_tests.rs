@@ -176,6 +176,27 @@ fn the_server_itself_is_shown_and_changed() {
 }
 
 #[test]
+fn a_plan_says_where_and_why() {
+    let bricks = [("node1", false), ("node2", true)].map(|(node, arbiter)| {
+        json!({"set": 0, "node": node, "device": "/dev/sdb", "size": 1 << 20, "takes": 1_060_864,
+            "arbiter": arbiter})
+    });
+    let reasons = ["1 set of 2 bricks of 1Gi; on the nodes with the most space"];
+    let plan = json!({"fits": true, "cluster": "c1", "reasons": reasons, "bricks": bricks});
+    let fake = with(vec![("POST /volumes/plan", (200, "", plan.to_string()))]);
+    let (code, out, _) = fake.run(&["volume", "plan", "--size", "1"]);
+    assert_eq!(code, 0, "{out}");
+    for line in [
+        "Cluster:  c1",
+        "Why:      1 set of 2 bricks of 1Gi; on the nodes with the most space",
+        "0    node1  /dev/sdb  1.0 GiB  1.0 GiB  data",
+        "0    node2  /dev/sdb  1.0 GiB  1.0 GiB  arbiter",
+    ] {
+        assert!(out.lines().any(|found| found.trim_end() == line), "{line:?} in\n{out}");
+    }
+}
+
+#[test]
 fn a_request_is_printed_instead_of_sent() {
     let fake = with(vec![]);
     let (code, out, _) = fake.run(&["volume", "create", "--size", "1", "--curl"]);

@@ -179,3 +179,32 @@ fn a_topology_that_came_in_pieces_is_the_same() {
     pieces.see_cluster("c", Some(&cluster));
     assert_eq!(pieces.totals(id), whole.totals(id));
 }
+
+/// A list is taken in its order, as Heketi does; without one the cluster with the most space comes first.
+#[test]
+fn clusters_are_tried_in_the_order_of_the_list_or_by_their_space() {
+    let cluster = |name: &str| object("GlusterCluster", name, json!({"transport": {"simulated": {}}}));
+    let clusters: Vec<Arc<GlusterCluster>> = ["c", "large", "empty"].map(cluster).map(Arc::new).into();
+    let in_large = |name: &str| {
+        let mut node = ready_node(name).as_ref().clone();
+        node.spec.cluster = "large".into();
+        Arc::new(node)
+    };
+    let mut index = Index::default();
+    index.set_topology(
+        &clusters,
+        &[ready_node("a"), in_large("b")],
+        &[disk("1", "a", 100), disk("2", "b", 500)],
+    );
+    let goes_to = |list: &[&str]| {
+        let spec = json!({"size": "10Gi", "clusters": list, "durability": {"type": "none"}});
+        let placed = index.place(&object("GlusterVolume", "v", spec), Timestamp::UNIX_EPOCH);
+        placed.map(|placed| placed.placement.cluster)
+    };
+    assert_eq!(goes_to(&[]).unwrap(), "large");
+    assert_eq!(goes_to(&["c", "large"]).unwrap(), "c");
+    assert_eq!(goes_to(&["empty", "c", "large"]).unwrap(), "c", "the first that has a place");
+    let refusals = goes_to(&["unknown", "empty"]).unwrap_err();
+    let reasons: Vec<&str> = refusals.iter().map(|refusal| refusal.reason.as_str()).collect();
+    assert_eq!(reasons, ["UnknownCluster", "NoNodes"]);
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bricklayer::executor::transport::sim::{Fault, Rule};
-use bricklayer::resources::{GlusterVolume, GlusterVolumeSpec};
+use bricklayer::resources::{GlusterVolume, GlusterVolumeSpec, PLACED, condition};
 use kube::api::PostParams;
 use serde_json::{Value, json};
 
@@ -193,6 +193,15 @@ async fn a_refused_volume_says_why_and_leaves_nothing() {
     assert_eq!((&plan["fits"], &plan["bricks"]), (&json!(false), &json!([])), "{plan}");
     assert!(plan["reasons"].to_string().contains("1 of 2 needed nodes"), "{plan}");
     server.unchanged_since(&before).await;
+    let made = job(server.address, "POST", "/volumes", r#"{"size":1}"#).await;
+    let id = made.headers["location"].rsplit('/').next().unwrap();
+    let volume = server.store.get::<GlusterVolume>(id).await.unwrap().unwrap();
+    let placed = condition(volume.conditions(), PLACED).unwrap();
+    assert!(placed.message.starts_with("1 bricks in cluster "), "{placed:?}");
+    assert!(
+        placed.message.contains(": 1 set of 1 bricks of 1Gi; on the nodes with the most space"),
+        "{placed:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

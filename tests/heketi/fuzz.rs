@@ -4,8 +4,6 @@
 //! BRICKLAYER_TEST_FUZZ says how many; `seed` of a run that failed is printed, and BRICKLAYER_TEST_SEED repeats it. What
 //! was found once belongs into `corpus/`: a file is a request line, and a body after it.
 
-use std::time::Duration;
-
 use axum::body::{Body, to_bytes};
 use http::{HeaderValue, Request, StatusCode};
 use rand::rngs::StdRng;
@@ -162,10 +160,7 @@ async fn requests_that_are_almost_right_do_no_harm() {
         }
         if status.is_success() && method != "GET" {
             taken += 1;
-            // One that cannot be given up is set offline again soon after.
-            if parts.uri.path().ends_with("/state") {
-                tokio::time::sleep(Duration::from_millis(300)).await;
-            }
+            server.settled().await;
             before = server.wishes().await;
             // The next requests are to be judged by what they say, not by the mode.
             if parts.uri.path() == "/admin" {

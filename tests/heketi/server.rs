@@ -15,7 +15,7 @@ use bricklayer::intent::Intent;
 use bricklayer::intent::mode::Mode;
 use bricklayer::resources::{
     AVERAGE_FILE, GlusterCluster, GlusterDevice, GlusterNode, GlusterVolume, Limits, SimulatedTransport,
-    TransportSpec, definitions,
+    TransportSpec, definitions, evacuation_asked,
 };
 use bricklayer::store::embedded::{Embedded, Options};
 use bricklayer::store::{Caches, Kind, Store};
@@ -113,6 +113,25 @@ impl Server {
                 return;
             }
             assert!(tokio::time::Instant::now() < until, "{now:#?}\nis not as before:\n{before:#?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until what was given up is drained, or offline again since it cannot be.
+    pub async fn settled(&self) {
+        let until = tokio::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let devices = self.store.list::<GlusterDevice>().await.unwrap();
+            let nodes = self.store.list::<GlusterNode>().await.unwrap();
+            let leaves = devices.iter().any(|one| evacuation_asked(one).is_some() && !one.is_drained())
+                || nodes.iter().any(|one| evacuation_asked(one).is_some() && !one.is_drained());
+            if !leaves {
+                return;
+            }
+            assert!(
+                tokio::time::Instant::now() < until,
+                "something is given up still: {devices:#?} {nodes:#?}"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -36,7 +36,10 @@ struct Process {
 
 impl Process {
     fn new() -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // Not one that the system gives away: between two of its lives somebody's connection would have it.
+        let free = (20_000..32_000).map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let free = free.into_iter().find(|address| std::net::TcpListener::bind(address).is_ok());
+        let free = free.expect("a free port");
         let data = tempfile::tempdir().unwrap();
         let keys = json!({"admin": {"key": ADMIN_KEY}, "user": {"key": USER_KEY}});
         let config = json!({"jwt": keys, "glusterfs": {"executor": "mock", "loglevel": "error"}});
@@ -164,7 +167,9 @@ async fn client(process: &Process, seed: u64, asked: &AtomicUsize) -> BTreeMap<S
             Some(id) if what < 6 => {
                 // Asked again because an answer was lost, it is on its way, or gone.
                 let path = format!("/volumes/{id}");
+                let until = Instant::now() + PATIENCE;
                 loop {
+                    assert!(Instant::now() < until, "{id} is not deleted");
                     let done = process.finished(process.ask("DELETE", &path, None).await).await;
                     match done.status {
                         204 | 404 => break,
@@ -237,7 +242,9 @@ async fn nothing_acknowledged_is_lost_in_turmoil() {
         })
         .collect();
     for part in [ASKS / 4, ASKS / 2, ASKS * 3 / 4] {
+        let until = Instant::now() + PATIENCE;
         while asked.load(Ordering::Relaxed) < part {
+            assert!(Instant::now() < until, "nobody asks any more");
             sleep(Duration::from_millis(5)).await;
         }
         process.end(rustix::process::Signal::KILL);

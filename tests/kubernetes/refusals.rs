@@ -238,5 +238,6 @@ fn of_heketi_alone(world: &World, server: &str) {
             let path = "{.status.conditions[?(@.type==\"Placed\")].message}";
             world.cluster.value(&[&object], path).contains(&cause.text).then_some(())
         });
+        told(world, &format!("{}-object", cause.name), &cause.text);
     }
 }

@@ -130,7 +130,7 @@ async fn step(
         }
         Next::Grow => {
             // What does not come to its end for long must not hide that bricks are away.
-            if is_stuck(&volume) && judge_bricks(context, volume).await? {
+            if is_stuck(volume) && judge_bricks(context, volume).await? {
                 return Ok(Action::await_change());
             }
             let grown = perform::grow(context, volume).await?;
