@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use bricklayer::allocation::{Taken, place};
+use bricklayer::allocation::{Brick, Layout, Request, Taken, ZoneRule, advice, place};
 use bricklayer::units::{Bytes, GIB};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -42,6 +42,37 @@ pub fn measure() {
         let name = decide_name(nodes * devices);
         Figure::new(&name, "us", p99, times, load, 0.0).with("volumes", volumes as f64).keep();
     }
+    let (load, times) = (machine::load(), refusals());
+    let most = times.iter().copied().fold(0.0, f64::max);
+    Figure::new("allocation_refuse", "us", most, times, load, 0.0).keep();
+}
+
+/// Microseconds of refusals with what would help, on the estate that the aim is about: of volumes that would fit with
+/// more bricks, without a rule about zones, and not at all.
+fn refusals() -> Vec<f64> {
+    let (mut inventory, _) = cluster(100, 3, 24, Bytes(2048 * GIB));
+    let mut sizes = StdRng::seed_from_u64(100);
+    for number in 1..=5000 {
+        let placed = place(&inventory, &request(Bytes(sizes.random_range(1..=100) * GIB))).unwrap();
+        inventory.set_volume(id(number), placed.bricks.iter().map(taken).collect());
+    }
+    let mut times = vec![];
+    for n in 0..10 {
+        let terabytes = |count: u64| request(Bytes((count * 1024 + n) * GIB));
+        let strict =
+            Request { zones: ZoneRule::Strict, layout: Layout::Replicate(4), max_bricks: 32, ..terabytes(1) };
+        for refused in [terabytes(20), strict, terabytes(10_000)] {
+            let begun = Instant::now();
+            assert!(place(&inventory, &refused).is_err() && advice(&inventory, &refused).is_some());
+            times.push(begun.elapsed().as_secs_f64() * 1e6);
+        }
+    }
+    times
+}
+
+/// What a brick takes.
+fn taken(brick: &Brick) -> Taken {
+    Taken { device: brick.device, pool: brick.need.pool, metadata: brick.need.metadata }
 }
 
 /// What the figure of an estate with so many devices is called.
@@ -60,12 +91,7 @@ fn decisions(nodes: usize, devices: usize, volumes: usize) -> Vec<f64> {
         let size = Bytes(sizes.random_range(1..=100) * GIB);
         let begun = Instant::now();
         let placed = place(&inventory, &request(size)).unwrap();
-        let taken = placed.bricks.iter().map(|brick| Taken {
-            device: brick.device,
-            pool: brick.need.pool,
-            metadata: brick.need.metadata,
-        });
-        inventory.set_volume(id(number), taken.collect());
+        inventory.set_volume(id(number), placed.bricks.iter().map(taken).collect());
         if number > volumes {
             times.push(begun.elapsed().as_secs_f64() * 1e6);
             inventory.set_volume(there.pop_front().unwrap(), vec![]);

@@ -167,6 +167,16 @@ hold volumes already. The aim is p99 ≤ 1000 µs at 2,400 devices and 5,000 vol
         );
         writeln!(text, "| {} | {volumes} | {ours} |", nodes * devices).unwrap();
     }
+    if let Some(refusals) = Figure::read("allocation_refuse") {
+        writeln!(
+            text,
+            "\nA refusal, with all that excludes devices and what would help, takes {:.1} ms there (median; {:.1} ms at most): \
+             changes are tried by placing.",
+            refusals.p50 / 1000.0,
+            refusals.value / 1000.0
+        )
+        .unwrap();
+    }
     text
 }
 

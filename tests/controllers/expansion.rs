@@ -107,6 +107,7 @@ fn bricks_grow_where_they_are_while_their_devices_have_room() {
             why.contains("its bricks cannot grow to 12Gi where they are: ") && why.contains("free of"),
             "{why}"
         );
+        assert!(why.ends_with("; it would fit if bricks were added beside them (growth: Auto)"), "{why}");
         expand(&rig.intent, &id("auto").to_string(), None, gib(10)).await.unwrap();
         let sets = has(&rig, "auto", 10).await;
         assert_eq!(bricks(&sets).len(), 9, "two sets are added");

@@ -121,6 +121,7 @@ fn without_another_place_it_is_offline_again_and_says_why() {
         let (reason, text) = refused(&rig, &device, ask).await;
         assert_eq!(reason, "NoReplacement");
         assert!(text.contains(&old.id.to_string()) && text.contains("its set has bricks on"), "{text}");
+        assert!(text.ends_with("; it would fit with devices that have 5Gi free on 1 more node"), "{text}");
         assert_eq!(bricks(&rig.volume("v").await.unwrap())[0], old, "nothing has changed");
         assert_eq!(rig.agrees().await, 3);
 

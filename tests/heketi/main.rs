@@ -9,6 +9,7 @@ mod behaviour;
 mod compare;
 mod fuzz;
 mod http;
+mod load;
 mod recorded;
 mod server;
 mod turmoil;
