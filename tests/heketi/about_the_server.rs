@@ -198,9 +198,10 @@ async fn a_resync_asks_the_node_again() {
         .faults()
         .add(Rule::always("vgs", Fault::FailBefore { exit: 5, stderr: "vgs: it burns".into() }));
     let begun = ask(server.address, "GET", &path, None).await;
-    let pending = ask(server.address, "GET", &begun.headers["location"], None).await;
-    assert_eq!(pending.headers.get("x-pending").map(String::as_str), Some("true"), "{pending:?}");
+    let failed = finished(server.address, &begun.headers["location"]).await;
+    assert!(failed.status == 500 && failed.body.contains("vgs: it burns"), "{failed:?}");
     server.sim.faults().clear();
+    let begun = ask(server.address, "GET", &path, None).await;
     assert_eq!(finished(server.address, &begun.headers["location"]).await.status, 204);
 }
 

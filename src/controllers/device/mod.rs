@@ -86,8 +86,18 @@ pub async fn pass(device: Arc<GlusterDevice>, context: Arc<Context>) -> Result<A
         return report(&context, &device, &Found::Waits(text), way).await;
     }
     let transport = context.transports.of(&cluster).await?;
-    let found = prepare(&context, transport.as_ref(), &node, &device).await?;
+    let found = match prepare(&context, transport.as_ref(), &node, &device).await {
+        // Somebody waits for this look: that it could not be done is the answer. It is tried again all the same.
+        Err(PassError::Node(error)) if look_waits(&device) => Found::Waits(error.to_string()),
+        found => found?,
+    };
     report(&context, &device, &found, way).await
+}
+
+/// Whether a look that somebody asked for has not come to its end.
+fn look_waits(device: &GlusterDevice) -> bool {
+    let looked = device.status.as_ref().and_then(|status| status.looked);
+    look_asked(device).is_some_and(|asked| looked != Some(asked))
 }
 
 /// What a pass has found.
