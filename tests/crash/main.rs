@@ -22,6 +22,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -37,6 +38,8 @@ const LISTS: usize = 3;
 const TRIES: usize = 4;
 /// The latest moment at which the second process of a pair is killed.
 const LATEST: usize = 40;
+/// How many second processes of pairs were killed.
+static KILLED_AGAIN: AtomicUsize = AtomicUsize::new(0);
 /// A child that takes longer is stuck.
 const CHILD_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -61,6 +64,11 @@ fn main() -> ExitCode {
         failed += failures;
     }
     println!("killed at {moments} moments in {:.0} s: {failed} failed", started.elapsed().as_secs_f64());
+    if are_pairs() {
+        let again = KILLED_AGAIN.load(Ordering::Relaxed);
+        println!("of the processes that came after, {again} were killed too");
+        assert!(again > moments / 10, "most pairs were none");
+    }
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -144,7 +152,7 @@ fn kill_at(scenario: &Scenario, prepared: &Path, moment: &str) -> bool {
     let text = String::from_utf8(output.stdout).expect("text");
     let said = text.lines().filter_map(|line| line.strip_prefix("acknowledged "));
     let acknowledged: BTreeSet<String> = said.map(str::to_owned).collect();
-    if std::env::var_os("BRICKLAYER_TEST_PAIRS").is_some() {
+    if are_pairs() {
         kill_again(scenario, directory.path(), moment);
     }
     in_runtime(async {
@@ -161,7 +169,12 @@ fn kill_again(scenario: &Scenario, directory: &Path, first: &str) {
     let nth = first.bytes().fold(7_usize, |sum, byte| (sum * 31 + usize::from(byte)) % 9973) % LATEST + 1;
     let output = start(scenario, directory, "recover", &format!("number {nth}"));
     let killed = output.status.signal() == Some(9);
+    KILLED_AGAIN.fetch_add(usize::from(killed), Ordering::Relaxed);
     assert!(killed || output.status.success(), "{first}, then moment {nth}: {output:?}");
+}
+
+fn are_pairs() -> bool {
+    std::env::var_os("BRICKLAYER_TEST_PAIRS").is_some()
 }
 
 fn start(scenario: &Scenario, directory: &Path, what: &str, which: &str) -> std::process::Output {
