@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use super::{AskError, Decision, Intent, given_up};
-use crate::resources::{FORGET, GlusterDevice, GlusterDeviceSpec, LOOK, PlacedBrick, State};
+use crate::resources::{FORGET, GlusterDevice, GlusterDeviceSpec, LOOK, PlacedBrick};
 use crate::units::Id;
 
 /// Asks for a device to be prepared, and waits for the leader to accept it. The object is named by
@@ -25,19 +25,6 @@ pub async fn look(intent: &Intent, name: &str, uid: Option<String>, ask: Id) -> 
     let patch = json!({"metadata": {"uid": uid, "annotations": {LOOK: ask}}});
     intent.store.merge::<GlusterDevice>(name, &patch).await?;
     Ok(())
-}
-
-/// Says what is wanted of a device, unless somebody has changed it since it was read. With `ask` somebody waits for
-/// what comes of giving it up: it is offline again if that cannot be done. Without `heal_check` bricks are exchanged
-/// whatever is still to be healed.
-pub async fn set_state(
-    intent: &Intent,
-    device: &GlusterDevice,
-    state: State,
-    ask: Option<Id>,
-    heal_check: bool,
-) -> Result<(), AskError> {
-    intent.set_state(device, state, ask, heal_check).await
 }
 
 /// Changes the tags of a device: `change` gets those it has and gives back those it is to have.

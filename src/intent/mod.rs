@@ -188,7 +188,7 @@ impl Intent {
     /// Says what is wanted of a node or device, unless somebody has changed it since it was read (Conflict). With `ask`
     /// somebody waits for what comes of giving it up: it is offline again if that cannot be done. Without `heal_check`
     /// bricks are exchanged whatever is still to be healed.
-    async fn set_state<K>(
+    pub async fn set_state<K>(
         &self,
         read: &K,
         state: State,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kube::ResourceExt;
 
 use super::{AskError, Decision, Intent, given_up};
-use crate::resources::{GlusterNode, GlusterNodeSpec, State};
+use crate::resources::{GlusterNode, GlusterNodeSpec};
 use crate::units::Id;
 
 /// Asks for a node to be taken into its cluster, and waits for the leader to accept its names. The
@@ -17,17 +17,6 @@ pub async fn create(
 ) -> Result<Decision<GlusterNode>, AskError> {
     let object = GlusterNode::new("", spec);
     intent.create_named(&intent.nodes, id, object, GlusterNode::conditions).await
-}
-
-/// Says what is wanted of a node; see [`super::device::set_state`].
-pub async fn set_state(
-    intent: &Intent,
-    node: &GlusterNode,
-    state: State,
-    ask: Option<Id>,
-    heal_check: bool,
-) -> Result<(), AskError> {
-    intent.set_state(node, state, ask, heal_check).await
 }
 
 /// Changes the tags of a node: `change` gets those it has and gives back those it is to have.

@@ -34,7 +34,7 @@ async fn give_up(rig: &Rig, device: &str, ask: Option<Id>) {
 async fn set_state(rig: &Rig, name: &str, state: State, ask: Option<Id>, heal_check: bool) {
     loop {
         let device = rig.store.get::<GlusterDevice>(name).await.unwrap().expect("a device");
-        match intent::device::set_state(&rig.intent, &device, state, ask, heal_check).await {
+        match rig.intent.set_state(&device, state, ask, heal_check).await {
             Err(AskError::Store(StoreError::Conflict(_))) => {}
             done => return done.expect("an answer"),
         }
@@ -321,7 +321,7 @@ fn a_dead_node_is_given_up_and_forgotten() {
 async fn fail_node(rig: &Rig, name: &str, ask: Option<Id>) {
     loop {
         let node = rig.store.get::<GlusterNode>(name).await.unwrap().expect("a node");
-        match intent::node::set_state(&rig.intent, &node, State::Failed, ask, true).await {
+        match rig.intent.set_state(&node, State::Failed, ask, true).await {
             Err(AskError::Store(StoreError::Conflict(_))) => {}
             done => return done.expect("an answer"),
         }

@@ -294,7 +294,7 @@ async fn evacuate(rig: &Rig) {
     let ask = Some(id("ask"));
     loop {
         let read = rig.store.get::<GlusterDevice>(&device).await.expect("an answer").expect("a device");
-        match intent::device::set_state(&rig.intent, &read, State::Failed, ask, true).await {
+        match rig.intent.set_state(&read, State::Failed, ask, true).await {
             Err(AskError::Store(StoreError::Conflict(_))) => {}
             done => break done.expect("an answer"),
         }

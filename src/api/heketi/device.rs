@@ -5,16 +5,13 @@ use kube::ResourceExt;
 
 use super::Face;
 use super::answer::{self, Answer, Refused};
-use super::state::{self, STATE_TRIES, Step, step};
+use super::state;
 use super::ticket::{Noun, Ticket};
 use super::view::{self, sees_device};
-use super::wire::{DeviceAdd, DeviceDelete, StateChange, TagsChange};
+use super::wire::{DeviceAdd, DeviceDelete, TagsChange};
 use super::{check, json};
 use crate::intent::{self, AskError, Decision};
-use crate::resources::{
-    ACCEPTED, GlusterDevice, GlusterDeviceSpec, OnRefusal, State, condition, evacuation_asked, id_of,
-};
-use crate::store::StoreError;
+use crate::resources::{ACCEPTED, GlusterDevice, GlusterDeviceSpec, OnRefusal, State, condition, id_of};
 use crate::units::Id;
 
 /// `POST /devices`: 202; the queue ends with 204 and does not tell the id of the device.
@@ -87,49 +84,6 @@ pub async fn delete(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refuse
     }
     face.seen_going(&face.intent.devices, &device).await;
     Ok(face.accepted(&Ticket::Delete(Noun::Device, device.name_any(), device.uid())))
-}
-
-/// `POST /devices/{id}/state`: 202; the queue tells whether the change was allowed, and for one that is given up when
-/// nobody needs it any more.
-pub async fn set_state(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refused> {
-    let request: StateChange = json::read(body)?;
-    let wanted = check::state_change(&request)?;
-    if wanted == State::Failed && face.volumes.is_full() {
-        return Err(Refused::busy());
-    }
-    // What may be done depends on what it is: it is looked at again when somebody has changed it meanwhile.
-    for _ in 0..STATE_TRIES {
-        let device = face.device(id).await?.ok_or_else(Refused::unknown_id)?;
-        match change_state(face, &device, wanted, request.healcheck != "disable").await {
-            Err(AskError::Store(StoreError::Conflict(_))) => {}
-            done => return Ok(face.accepted(&done?)),
-        }
-    }
-    Err(AskError::Store(StoreError::Conflict(format!("device {id}"))).into())
-}
-
-async fn change_state(
-    face: &Face,
-    device: &GlusterDevice,
-    wanted: State,
-    heal_check: bool,
-) -> Result<Ticket, AskError> {
-    let drained = device.is_drained();
-    let ask = match step(Noun::Device, id_of(device), device.spec.state, drained, wanted) {
-        Step::Stay => return Ok(Ticket::Done),
-        Step::Refuse(text) => return Ok(Ticket::Failed(text)),
-        Step::Set => None,
-        Step::GiveUp => {
-            let ask = evacuation_asked(device).filter(|_| device.spec.state == wanted);
-            Some(ask.unwrap_or_else(Id::random))
-        }
-    };
-    let name = device.name_any();
-    let heal_check = heal_check || ask.is_none();
-    intent::device::set_state(&face.intent, device, wanted, ask, heal_check).await?;
-    let seen = |seen: Option<&GlusterDevice>| seen.is_none_or(|seen| seen.spec.state == wanted);
-    face.seen(&face.intent.devices, &name, seen).await;
-    Ok(ask.map_or(Ticket::Done, |ask| Ticket::GiveUp(Noun::Device, name, device.uid(), ask)))
 }
 
 /// `GET /devices/{id}/resync`: 202; the queue ends once its node was asked how large it is.

@@ -5,6 +5,7 @@
 //! token is checked, then the mode of the server, then the route is looked up.
 
 mod answer;
+mod change_state;
 mod check;
 mod cluster;
 mod device;
@@ -38,9 +39,10 @@ use http_body_util::BodyExt;
 use crate::auth::{self, Keys};
 use crate::intent::Intent;
 use crate::intent::mode::Mode;
-use crate::resources::{Limits, TransportSpec, Zones};
+use crate::resources::{GlusterDevice, GlusterNode, Limits, TransportSpec, Zones};
 use crate::units;
 use answer::{Answer, Refused};
+use change_state::change_state;
 use route::{Route, Target};
 pub use server::logging::{Log, LogLevel};
 use ticket::Tickets;
@@ -181,12 +183,12 @@ async fn handled(face: &Face, parts: &Parts, target: Target, body: Body) -> Resu
         Target::Nodes => node::create(face, &received(body).await?).await,
         Target::Node(id) if delete => node::delete(face, &id).await,
         Target::Node(id) => node::info(face, &id).await,
-        Target::NodeState(id) => node::set_state(face, &id, &received(body).await?).await,
+        Target::NodeState(id) => change_state::<GlusterNode>(face, &id, &received(body).await?).await,
         Target::NodeTags(id) => node::set_tags(face, &id, &received(body).await?).await,
         Target::Devices => device::create(face, &received(body).await?).await,
         Target::Device(id) if delete => device::delete(face, &id, &received(body).await?).await,
         Target::Device(id) => device::info(face, &id).await,
-        Target::DeviceState(id) => device::set_state(face, &id, &received(body).await?).await,
+        Target::DeviceState(id) => change_state::<GlusterDevice>(face, &id, &received(body).await?).await,
         Target::DeviceResync(id) => device::resync(face, &id).await,
         Target::DeviceTags(id) => device::set_tags(face, &id, &received(body).await?).await,
         Target::Volumes if post => volume::create(face, &received(body).await?).await,

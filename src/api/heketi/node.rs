@@ -5,16 +5,12 @@ use kube::ResourceExt;
 
 use super::Face;
 use super::answer::{self, Answer, Refused};
-use super::state::{STATE_TRIES, Step, step};
 use super::ticket::{Noun, Ticket};
 use super::view::{self, sees_device};
-use super::wire::{NodeAdd, StateChange, TagsChange};
+use super::wire::{NodeAdd, TagsChange};
 use super::{check, json};
 use crate::intent::{self, AskError, Decision};
-use crate::resources::{
-    ACCEPTED, GlusterNode, GlusterNodeSpec, Hostnames, OnRefusal, State, condition, evacuation_asked, id_of,
-};
-use crate::store::StoreError;
+use crate::resources::{ACCEPTED, GlusterNodeSpec, Hostnames, OnRefusal, State, condition, id_of};
 use crate::units::Id;
 
 /// `POST /nodes`: 202; the node is under `/nodes/{id}` when the queue says so.
@@ -82,49 +78,6 @@ pub async fn delete(face: &Face, id: &str) -> Result<Answer, Refused> {
     }
     face.seen_going(&face.intent.nodes, &node).await;
     Ok(face.accepted(&Ticket::Delete(Noun::Node, node.name_any(), node.uid())))
-}
-
-/// `POST /nodes/{id}/state`: 202; the queue tells whether the change was allowed, and for one that is given up when
-/// nobody needs its devices any more.
-pub async fn set_state(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refused> {
-    let request: StateChange = json::read(body)?;
-    let wanted = check::state_change(&request)?;
-    if wanted == State::Failed && face.volumes.is_full() {
-        return Err(Refused::busy());
-    }
-    // What may be done depends on what it is: it is looked at again when somebody has changed it meanwhile.
-    for _ in 0..STATE_TRIES {
-        let node = face.node(id).await?.ok_or_else(Refused::unknown_id)?;
-        match change_state(face, &node, wanted, request.healcheck != "disable").await {
-            Err(AskError::Store(StoreError::Conflict(_))) => {}
-            done => return Ok(face.accepted(&done?)),
-        }
-    }
-    Err(AskError::Store(StoreError::Conflict(format!("node {id}"))).into())
-}
-
-async fn change_state(
-    face: &Face,
-    node: &GlusterNode,
-    wanted: State,
-    heal_check: bool,
-) -> Result<Ticket, AskError> {
-    let drained = node.is_drained();
-    let ask = match step(Noun::Node, id_of(node), node.spec.state, drained, wanted) {
-        Step::Stay => return Ok(Ticket::Done),
-        Step::Refuse(text) => return Ok(Ticket::Failed(text)),
-        Step::Set => None,
-        Step::GiveUp => {
-            let ask = evacuation_asked(node).filter(|_| node.spec.state == wanted);
-            Some(ask.unwrap_or_else(Id::random))
-        }
-    };
-    let name = node.name_any();
-    let heal_check = heal_check || ask.is_none();
-    intent::node::set_state(&face.intent, node, wanted, ask, heal_check).await?;
-    let seen = |seen: Option<&GlusterNode>| seen.is_none_or(|seen| seen.spec.state == wanted);
-    face.seen(&face.intent.nodes, &name, seen).await;
-    Ok(ask.map_or(Ticket::Done, |ask| Ticket::GiveUp(Noun::Node, name, node.uid(), ask)))
 }
 
 /// `POST /nodes/{id}/tags`: 200 with the marks that it has then.

@@ -4,9 +4,6 @@ use super::ticket::Noun;
 use crate::resources::{Evacuation, State};
 use crate::units::Id;
 
-/// How often a change of state is tried when somebody else writes the same object.
-pub const STATE_TRIES: usize = 10;
-
 /// What a change of state comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
