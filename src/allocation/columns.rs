@@ -123,7 +123,7 @@ pub fn columns(
 /// How many devices of each node are filled evenly; all while ample space is left. When it gets tight, those that a
 /// volume can reach with as many bricks as it may have: the others are filled up first. What is left is then in pieces
 /// that one volume can use (filling all evenly to the end leaves 1.4 % of twelve nodes with four devices unused, this
-/// nothing: docs/benchmarks.md).
+/// nothing: docs/placement.md).
 fn filled_evenly(inventory: &Inventory, request: &Request, need: Need) -> usize {
     let share = Bytes(request.size.0 / request.layout.data() as u64);
     if inventory.sure(request, share) >= AMPLE {

@@ -131,6 +131,7 @@ impl Machine {
         let kubelet = folder.join("kubelet");
         let words =
             ["node", "--kubelet-dir", kubelet.to_str().unwrap(), "--clients", "plugin", "--look-every", look];
+        let words = [&words[..], &["--max-volumes", "32"]].concat();
         let config = folder.join("kubeconfig");
         let of_cluster = ["--kubeconfig", config.to_str().unwrap()];
         let words = [&words[..], if config.is_file() { &of_cluster } else { &[] }].concat();

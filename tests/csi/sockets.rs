@@ -29,7 +29,7 @@ pub fn identity(world: &World) {
     assert_eq!(probe.ready, Some(true));
     let node: NodeGetInfoResponse = caller.call("/csi.v1.Node/NodeGetInfo", NodeGetInfoRequest {}).unwrap();
     let NodeGetInfoResponse { node_id, max_volumes_per_node, accessible_topology } = node;
-    assert_eq!((node_id.as_str(), max_volumes_per_node, accessible_topology), ("node-a", 0, None));
+    assert_eq!((node_id.as_str(), max_volumes_per_node, accessible_topology), ("node-a", 32, None));
     let can: NodeGetCapabilitiesResponse =
         caller.call("/csi.v1.Node/NodeGetCapabilities", NodeGetCapabilitiesRequest {}).unwrap();
     let can: Vec<i32> = can

@@ -2,9 +2,13 @@
 
 use std::path::PathBuf;
 
+use bricklayer::csi::proto::csi::{
+    CapacityRange, ControllerExpandVolumeRequest, ControllerExpandVolumeResponse,
+};
 use tonic::Code;
 
 use super::csi_client::{Client, ask, code};
+use super::expansion::ask as larger;
 use super::fixture::Server;
 use super::{World, wait_for};
 
@@ -67,6 +71,8 @@ pub fn changed_over(world: &World) {
     before.stop();
 
     let (csi, socket) = operator(world);
+    // More is asked for: that is the sidecar's to see to.
+    larger(world, "data", "3Gi");
     with_client(&socket, async |client| {
         let (listed, _) = client.list("", 0).await.unwrap();
         assert_eq!(listed.iter().map(|seen| &seen.volume_id).collect::<Vec<_>>(), [&volume]);
@@ -76,6 +82,19 @@ pub fn changed_over(world: &World) {
         assert_eq!(code(client.delete(&volume).await), Code::FailedPrecondition);
     });
     assert_eq!(world.cluster.value(&["gvol", &volume], "{.metadata.deletionTimestamp}"), "");
+    let size = || world.cluster.value(&["gvol", &volume], "{.spec.size}");
+    assert_eq!(size(), "1Gi", "nobody else resizes");
+    with_client(&socket, async |client| {
+        let asked = ControllerExpandVolumeRequest {
+            volume_id: volume.clone(),
+            capacity_range: Some(CapacityRange { required_bytes: 3 << 30, limit_bytes: 0 }),
+            ..ControllerExpandVolumeRequest::default()
+        };
+        let grown: ControllerExpandVolumeResponse =
+            client.call("ControllerExpandVolume", asked).await.unwrap();
+        assert_eq!(grown.capacity_bytes, 3 << 30);
+    });
+    assert_eq!(size(), "3Gi", "when it is asked for it");
 
     world.cluster.run(&["delete", "pvc", "data", "--timeout=60s"]);
     wait_for("the PersistentVolume to be released", 60, || {

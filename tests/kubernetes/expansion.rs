@@ -5,7 +5,8 @@ use serde_json::json;
 use super::classes::{bound, clear};
 use super::{World, class, told, wait_for};
 
-fn ask(world: &World, claim: &str, size: &str) {
+/// Asks for a larger claim.
+pub fn ask(world: &World, claim: &str, size: &str) {
     let patch = json!({"spec": {"resources": {"requests": {"storage": size}}}}).to_string();
     world.cluster.run(&["patch", "pvc", claim, "-p", &patch]);
 }
