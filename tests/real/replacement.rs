@@ -103,8 +103,8 @@ pub fn dead_node_given_up(lab: &Lab) {
     lab.kill_node(dead);
     let peer = lab.host(dead);
     wait_for("the others to notice", 180, || {
-        let pool = lab.on(alive, "gluster pool list");
-        pool.lines().any(|line| line.contains(&peer) && line.contains("Disconnected")).then_some(())
+        // Only one is gone. Its name there may be another one than the one that it was given.
+        lab.on(alive, "gluster pool list").contains("Disconnected").then_some(())
     });
     served.run(&["node", "disable", &dead_id]);
     served.run(&["node", "remove", &dead_id]);
