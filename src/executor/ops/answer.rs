@@ -8,8 +8,7 @@ use crate::executor::Output;
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Answer {
-    /// Zero when it was done.
-    #[serde(default)]
+    /// Zero when it was done. An answer without it is none.
     pub op_ret: i32,
     /// Why it was not done.
     #[serde(default)]

@@ -227,7 +227,7 @@ pub fn parse_rebalance(output: &Output) -> Result<Rebalance, String> {
 
 /// Reads the answer of [`pool_list`].
 pub fn parse_pool(output: &Output) -> Result<Vec<Peer>, String> {
-    let rows = Answer::read(output)?.done()?.peer_status.map(|rows| rows.peer).unwrap_or_default();
+    let rows = Answer::read(output)?.done()?.peer_status.ok_or("the answer has no peers")?.peer;
     let peer = |row: PeerRow| Peer { uuid: row.uuid, host: row.hostname, connected: row.connected == 1 };
     Ok(rows.into_iter().map(peer).collect())
 }
@@ -238,7 +238,8 @@ pub fn parse_volumes(output: &Output) -> Result<Vec<Volume>, String> {
     if answer.op_errstr.contains("does not exist") {
         return Ok(vec![]);
     }
-    let rows = answer.done()?.vol_info.map(|info| info.volumes.volume).unwrap_or_default();
+    // Nothing in it would say that a volume is gone, and its bricks could go.
+    let rows = answer.done()?.vol_info.ok_or("the answer has no volumes")?.volumes.volume;
     Ok(rows.into_iter().map(Volume::from).collect())
 }
 
@@ -361,6 +362,16 @@ mod tests {
             ("start-volume-stopped", "needs to be started"),
         ] {
             assert!(begun(name).is_some_and(|text| text.contains(why)), "{name}");
+        }
+    }
+
+    /// Taken for a list of nothing, it would say that whatever is asked for is gone.
+    #[test]
+    fn an_answer_about_nothing_is_none() {
+        for stdout in ["<cliOutput/>", "<cliOutput><opRet>0</opRet></cliOutput>", ""] {
+            let output = Output { exit: 0, stdout: stdout.into(), stderr: String::new() };
+            assert!(parse_pool(&output).is_err() && parse_volumes(&output).is_err(), "{stdout}");
+            assert!(super::super::heal::parse_heal(&output).is_err(), "{stdout}");
         }
     }
 

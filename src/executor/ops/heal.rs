@@ -37,7 +37,7 @@ pub fn replace_brick(name: &str, old: &str, new: &str) -> Batch {
 
 /// Reads the answer of [`heal_info`].
 pub fn parse_heal(output: &Output) -> Result<Vec<HealBrick>, String> {
-    let rows = Answer::read(output)?.done()?.heal_info.map(|info| info.bricks.brick).unwrap_or_default();
+    let rows = Answer::read(output)?.done()?.heal_info.ok_or("the answer has no bricks")?.bricks.brick;
     let brick = |row: HealRow| HealBrick {
         address: row.name,
         connected: row.status == "Connected",
