@@ -7,6 +7,7 @@ pub mod audit;
 pub mod cluster;
 pub mod device;
 mod evacuation;
+pub mod examine;
 pub mod node;
 pub mod placing;
 pub mod transports;

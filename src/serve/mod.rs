@@ -4,6 +4,7 @@ pub mod audit;
 pub mod config;
 mod connection;
 pub mod csi;
+mod examine;
 pub mod heketi;
 mod lease;
 pub mod metrics;

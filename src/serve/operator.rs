@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::config::{Flags, ServeConfig};
 use super::connection::client;
 use super::csi::{Csi, CsiArgs};
+use super::examine::Ways;
 use super::lease::Candidate;
 use super::probes::Readiness;
 use super::rest::{self, Rest, TlsArgs};
@@ -20,7 +21,7 @@ use super::tenure::Tenure;
 use super::{SimulatedArgs, Works, asked_to_end, open_sim, probes};
 use crate::api::heketi::{self, Log};
 use crate::controllers::access::roster::{Pace, Roster};
-use crate::controllers::transports::Simulated;
+use crate::controllers::transports::{Simulated, Transports};
 use crate::executor::Permit;
 use crate::executor::transport::sim::SimSocket;
 use crate::intent::Intent;
@@ -92,6 +93,10 @@ pub async fn run(args: OperatorArgs, log: Log) -> anyhow::Result<()> {
         caches = Caches::start(&store) => caches,
         ended = &mut asked => return ended,
     };
+    // Simulated nodes in a process of their own are there for every replica; those in this one are opened later.
+    let there = args.simulated_socket.as_ref().filter(|_| args.allow_simulated);
+    let there = there.map(|socket| Simulated::There(SimSocket::new(socket, &*identity)));
+    let ways = Ways::new(Transports::new(store.clone(), caches.clone(), there));
     let mut rest = None;
     if let (Some(address), Some(face)) = (&args.rest_listen, face) {
         if let Some(level) = face.log_level {
@@ -99,7 +104,8 @@ pub async fn run(args: OperatorArgs, log: Log) -> anyhow::Result<()> {
         }
         let intent = Intent::new(store.clone(), caches.clone());
         super::obey_usr2(intent.clone(), args.lease_namespace.clone())?;
-        let router = heketi::router(intent, face.heketi_options(&args.lease_namespace, log));
+        let options = face.heketi_options(&args.lease_namespace, log, ways.examiner());
+        let router = heketi::router(intent, options);
         let tls = if args.tls.tls_cert.is_some() { &args.tls } else { &face.tls };
         let serving = Rest::start(address, tls, router).await?;
         println!("bricklayer operator serves Heketi's REST on {}", serving.url);
@@ -115,7 +121,8 @@ pub async fn run(args: OperatorArgs, log: Log) -> anyhow::Result<()> {
     let lease = client(&cluster, &identity, "lease", Permit::default())?;
     let (namespace, name) = (&args.lease_namespace, &args.lease_name);
     let mut candidate = Candidate::new(lease, namespace, name, identity.clone(), tenure.clone());
-    let working = Leader { args: &args, cluster: &cluster, identity: &identity, tenure, caches, readiness };
+    let working =
+        Leader { args: &args, cluster: &cluster, identity: &identity, tenure, caches, readiness, ways };
     let ended = tokio::select! {
         ended = lead(&mut candidate, working) => ended,
         error = served(&mut rest) => Err(error),
@@ -170,6 +177,7 @@ struct Leader<'a> {
     tenure: Tenure,
     caches: Caches,
     readiness: Readiness,
+    ways: Ways,
 }
 
 impl Leader<'_> {
@@ -181,6 +189,9 @@ impl Leader<'_> {
         // A watch may be behind. What decides what is unique has to know what the last one has decided.
         self.caches.refresh().await;
         let sim = self.simulated().await?;
+        if let Some(Simulated::Here(_)) = &sim {
+            self.ways.replace(Transports::new(store.clone(), self.caches.clone(), sim.clone()));
+        }
         let every = Duration::from_secs(self.args.look_every);
         let leaves = Duration::from_secs(self.args.node_leaves_after);
         let roster = Roster::start(&store, Pace { leaves, ..Pace::default() }).await;

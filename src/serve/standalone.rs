@@ -8,9 +8,11 @@ use clap::Args;
 
 use super::config::{Flags, ServeConfig};
 use super::csi::{Csi, CsiArgs};
+use super::examine::Ways;
 use super::rest::{self, Rest, TlsArgs};
 use super::{SimulatedArgs, Works, asked_to_end, open_sim};
 use crate::api::heketi::{self, Log};
+use crate::controllers::transports::Transports;
 use crate::intent::Intent;
 use crate::intent::mode::{self, Mode};
 use crate::resources::{HOME_NAMESPACE, definitions};
@@ -71,7 +73,8 @@ pub async fn run(args: ServeArgs, log: Log) -> anyhow::Result<()> {
     }
     begin_in(&works.intent(), config.default_mode).await?;
     super::obey_usr2(works.intent(), HOME_NAMESPACE.into())?;
-    let router = heketi::router(works.intent(), config.heketi_options(HOME_NAMESPACE, log));
+    let ways = Ways::new(Transports::new(works.store.clone(), works.caches.clone(), sim.clone()));
+    let router = heketi::router(works.intent(), config.heketi_options(HOME_NAMESPACE, log, ways.examiner()));
     let tls = if args.tls.tls_cert.is_some() { &args.tls } else { &config.tls };
     let mut rest = Rest::start(&address, tls, router).await?;
     let mut csi = Csi::start(&args.csi, works.intent()).await?;

@@ -69,9 +69,12 @@ pub fn device_node(device: Id, brick: Id) -> String {
     format!("/dev/mapper/vg_{device}-brick_{brick}")
 }
 
+/// The directory below which all bricks are mounted.
+pub const BRICK_MOUNTS: &str = "/var/lib/heketi/mounts/";
+
 /// Where a brick's file system is mounted.
 pub fn mount_point(device: Id, brick: Id) -> String {
-    format!("/var/lib/heketi/mounts/vg_{device}/brick_{brick}")
+    format!("{BRICK_MOUNTS}vg_{device}/brick_{brick}")
 }
 
 /// The brick directory itself, the path that GlusterFS is given.

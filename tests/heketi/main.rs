@@ -7,6 +7,7 @@ mod authorization;
 mod bad_input;
 mod behaviour;
 mod compare;
+mod examine;
 mod fuzz;
 mod http;
 mod load;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::http::{ask, job};
-use bricklayer::api::heketi::{self, HeketiOptions, Log, LogLevel};
+use bricklayer::api::heketi::{self, Examiner, HeketiOptions, Log, LogLevel};
 use bricklayer::auth::Keys;
+use bricklayer::controllers::examine::examine;
 use bricklayer::controllers::placing::Placing;
 use bricklayer::controllers::transports::Transports;
 use bricklayer::controllers::{self, Context};
@@ -55,6 +56,11 @@ impl Server {
         let look_every = Duration::from_secs(30);
         let context = Context::new(store.clone(), caches.clone(), transports, placing, look_every);
         tokio::spawn(controllers::run(Arc::new(context)));
+        let ways = Arc::new(Transports::new(store.clone(), caches.clone(), Some(sim.clone())));
+        let examiner = Examiner::new(move |wanted| {
+            let ways = ways.clone();
+            Box::pin(async move { examine(&wanted, &ways).await })
+        });
         let options = HeketiOptions {
             auth: Some(Keys::new(ADMIN_KEY, USER_KEY, 120)),
             transport: Some(TransportSpec {
@@ -72,6 +78,7 @@ impl Server {
             default_mode: Mode::Normal,
             // As in the recording's configuration.
             log: Log::new(LogLevel::Warning, |_| {}),
+            examiner,
         };
         let intent = Intent::new(store.clone(), caches);
         let router = heketi::router(intent.clone(), options.clone());

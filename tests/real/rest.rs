@@ -3,6 +3,8 @@
 
 use std::process::{Child, Command, Stdio};
 
+use bricklayer::auth::heketi_jwt::qsh;
+use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
 use crate::fixture::{BINARY, Lab, Server, command, run, wait_for};
@@ -71,6 +73,18 @@ impl<'a> Served<'a> {
         run(&mut self.client(words))
     }
 
+    /// What an administrator is answered on a route that no command of ours asks for.
+    fn get(&self, path: &str) -> Value {
+        let now = jiff::Timestamp::now().as_second();
+        let claims = json!({"iss": KEYS[0].1, "iat": now, "exp": now + 60, "qsh": qsh("GET", path)});
+        let key = EncodingKey::from_secret(KEYS[1].1.as_bytes());
+        let token = jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap();
+        let header = format!("Authorization: bearer {token}");
+        let mut curl = command(Some(&self.lab.namespace), "curl");
+        curl.args(["-sS", "--fail-with-body", "--max-time", "70", "-H", &header]);
+        serde_json::from_str(&run(curl.arg(format!("{}{path}", self.url)))).unwrap()
+    }
+
     /// Makes a volume of 1 GiB and gives back its id and name.
     pub fn create(&self, more: &[&str]) -> (String, String) {
         let words: Vec<&str> =
@@ -106,11 +120,12 @@ fn data(lab: &Lab) -> String {
     lab.file("rest-data").to_str().unwrap().to_owned()
 }
 
-/// Replica 3 from a POST to mounted bytes to deleted.
+/// Replica 3 from a POST to mounted bytes to deleted. An examination in between sees it on all nodes.
 pub fn volume_to_bytes(lab: &Lab) {
     let served = Served::start(lab);
     let before = lab.state();
     let (id, name) = served.create(&["--replica", "3"]);
+    examined(&served, &name);
     let mounted = lab.mount(1, &name);
     let written = mounted.write("data", 64);
     mounted.unmount();
@@ -120,6 +135,43 @@ pub fn volume_to_bytes(lab: &Lab) {
     served.run(&["volume", "delete", &id]);
     assert_eq!(lab.state(), before, "the nodes are not as before the volume");
     served.audit();
+}
+
+/// What real tools say of nodes that have one brick each, all of one volume, is shown and agrees with what is known.
+fn examined(served: &Served<'_>, volume: &str) {
+    let found = served.get("/internal/state/examine/gluster");
+    let matches = "heketi volume list matches with volume list of all nodes";
+    assert_eq!(found["report"], json!([matches]), "{found}");
+    let nodes = found["clusters"][0]["NodesData"].as_array().unwrap();
+    assert_eq!(nodes.len(), served.lab.nodes);
+    for node in nodes {
+        let volumes = &node["VolumeInfo"]["Volumes"];
+        assert_eq!((&volumes["Count"], &volumes["VolumeList"][0]["VolumeName"]), (&json!(1), &json!(volume)));
+        let seen = &volumes["VolumeList"][0];
+        assert_eq!(
+            (&seen["StatusStr"], &seen["TypeStr"]),
+            (&json!("Started"), &json!("Replicate")),
+            "{seen}"
+        );
+        assert_eq!((&seen["BrickCount"], &seen["ReplicaCount"]), (&json!(3), &json!(3)), "{seen}");
+        let mounts = node["BricksMountStatus"]["Statuses"].as_array().unwrap();
+        assert!(
+            mounts.len() == 1 && mounts[0]["Mounted"] == true && mounts[0]["Type"] == "xfs",
+            "{mounts:?}"
+        );
+        let lines = |info: &str, kind: &str| node[info]["report"][0][kind].as_array().unwrap().clone();
+        let in_kib = |size: &Value| size.as_str().unwrap().ends_with(".00k");
+        let pvs = lines("LVMPVInfo", "pv");
+        assert!(pvs.iter().any(|pv| pv["pv_name"] == "/dev/vdb" && in_kib(&pv["pv_size"])), "{pvs:?}");
+        let vgs = lines("LVMVGInfo", "vg");
+        assert!(vgs.iter().any(|vg| vg["pv_count:"] == "1" && in_kib(&vg["vg_free"])), "{vgs:?}");
+        let lvs = lines("LVMLVInfo", "lv");
+        let brick = |lv: &Value| {
+            let is_brick = lv["lv_name"].as_str().unwrap().starts_with("brick_");
+            is_brick && lv["lv_attr"] == "Vwi-aotz--" && lv["data_percent"] != "" && in_kib(&lv["lv_size"])
+        };
+        assert_eq!(lvs.iter().filter(|lv| brick(lv)).count(), 1, "{lvs:?}");
+    }
 }
 
 /// With an arbiter, dispersed, and each byte once: GlusterFS has what was asked for, clients read what they wrote, also

@@ -44,6 +44,7 @@ use crate::units;
 use answer::{Answer, Refused};
 use change_state::change_state;
 use route::{Route, Target};
+pub use server::examine::Examiner;
 pub use server::logging::{Log, LogLevel};
 use ticket::Tickets;
 use volume_index::VolumeIndex;
@@ -88,6 +89,8 @@ pub struct HeketiOptions {
     pub default_mode: Mode,
     /// How much is logged.
     pub log: Log,
+    /// Looks at the nodes.
+    pub examiner: Examiner,
 }
 
 /// What all handlers share.
@@ -210,6 +213,7 @@ async fn handled(face: &Face, parts: &Parts, target: Target, body: Body) -> Resu
         Target::Dump => server::dump::get(face).await,
         Target::Consistency => Ok(server::consistency::get(face)),
         Target::Backup => server::dump::backup(face).await,
+        Target::Examination => server::examine::get(face).await,
     }
 }
 

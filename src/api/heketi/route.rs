@@ -59,6 +59,8 @@ pub enum Target {
     Consistency,
     /// `/backup/db`
     Backup,
+    /// `/internal/state/examine/gluster`
+    Examination,
 }
 
 /// Where a request goes.
@@ -124,6 +126,7 @@ fn target(path: &str) -> Option<Target> {
         ["db", "dump"] => Some(Target::Dump),
         ["db", "check"] => Some(Target::Consistency),
         ["backup", "db"] => Some(Target::Backup),
+        ["internal", "state", "examine", "gluster"] => Some(Target::Examination),
         _ => None,
     }
 }
@@ -151,7 +154,8 @@ fn methods(target: &Target) -> &'static [Method] {
         | Target::PendingOperation(_)
         | Target::Dump
         | Target::Consistency
-        | Target::Backup => &[Method::GET],
+        | Target::Backup
+        | Target::Examination => &[Method::GET],
     }
 }
 
@@ -240,7 +244,9 @@ mod tests {
             (Method::GET, "/operations/pending/cleanup", Route::WrongMethod),
             (Method::GET, "/devices/abc/resync", Route::Known(Target::DeviceResync("abc".into()))),
             (Method::POST, "/db/dump", Route::WrongMethod),
-            (Method::GET, "/internal/state/examine/gluster", Route::Unknown),
+            (Method::GET, "/internal/state/examine/gluster", Route::Known(Target::Examination)),
+            (Method::POST, "/internal/state/examine/gluster", Route::WrongMethod),
+            (Method::GET, "/internal/state/examine", Route::Unknown),
         ] {
             assert_eq!(find(&method, path), route, "{method} {path}");
         }

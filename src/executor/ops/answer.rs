@@ -67,6 +67,31 @@ pub(super) struct VolumeRow {
     pub status_str: String,
     pub bricks: BrickRows,
     pub options: Option<OptionRows>,
+    // What only people look at is no reason to find the rest garbled: versions of GlusterFS differ in it.
+    #[serde(default)]
+    pub id: String,
+    #[serde(default)]
+    pub status: i64,
+    #[serde(default)]
+    pub brick_count: i64,
+    #[serde(default)]
+    pub dist_count: i64,
+    #[serde(default)]
+    pub stripe_count: i64,
+    #[serde(default)]
+    pub replica_count: i64,
+    #[serde(default)]
+    pub arbiter_count: i64,
+    #[serde(default)]
+    pub disperse_count: i64,
+    #[serde(default)]
+    pub redundancy_count: i64,
+    #[serde(default, rename = "type")]
+    pub kind: i64,
+    #[serde(default, rename = "typeStr")]
+    pub kind_str: String,
+    #[serde(default)]
+    pub transport: i64,
 }
 
 #[derive(Deserialize)]
@@ -76,8 +101,15 @@ pub(super) struct BrickRows {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct BrickRow {
     pub name: String,
+    #[serde(default, rename = "@uuid")]
+    pub uuid: String,
+    #[serde(default)]
+    pub host_uuid: String,
+    #[serde(default)]
+    pub is_arbiter: i64,
 }
 
 #[derive(Deserialize)]

@@ -95,7 +95,12 @@ pub fn volume_info(name: &str) -> Batch {
 
 /// All volumes.
 pub fn all_volumes() -> Batch {
-    Batch::one(xml(["volume", "info", "all"]), LOOK_DEADLINE)
+    Batch::one(list_volumes(), LOOK_DEADLINE)
+}
+
+/// The command of [`all_volumes`].
+pub(super) fn list_volumes() -> Argv {
+    xml(["volume", "info", "all"])
 }
 
 /// Makes a volume out of its bricks.
@@ -234,13 +239,17 @@ pub fn parse_pool(output: &Output) -> Result<Vec<Peer>, String> {
 
 /// Reads the answer of [`volume_info`] or [`all_volumes`]; an absent volume is an empty list.
 pub fn parse_volumes(output: &Output) -> Result<Vec<Volume>, String> {
+    Ok(volume_rows(output)?.into_iter().map(Volume::from).collect())
+}
+
+/// The volumes of an answer, as GlusterFS describes them.
+pub(super) fn volume_rows(output: &Output) -> Result<Vec<VolumeRow>, String> {
     let answer = Answer::read(output)?;
     if answer.op_errstr.contains("does not exist") {
         return Ok(vec![]);
     }
     // Nothing in it would say that a volume is gone, and its bricks could go.
-    let rows = answer.done()?.vol_info.ok_or("the answer has no volumes")?.volumes.volume;
-    Ok(rows.into_iter().map(Volume::from).collect())
+    Ok(answer.done()?.vol_info.ok_or("the answer has no volumes")?.volumes.volume)
 }
 
 impl From<VolumeRow> for Volume {

@@ -246,7 +246,8 @@ pub fn parse_links(output: &Output) -> Vec<String> {
     output.stdout.split_whitespace().map(|name| format!("/dev/{name}")).collect()
 }
 
-fn rows<T: for<'de> Deserialize<'de>>(output: &Output, kind: &str) -> Result<Vec<T>, String> {
+/// The lines of a report of that kind.
+pub(super) fn rows<T: for<'de> Deserialize<'de>>(output: &Output, kind: &str) -> Result<Vec<T>, String> {
     let mut report: serde_json::Value = serde_json::from_str(&output.stdout).map_err(|e| e.to_string())?;
     let rows = report.pointer_mut(&format!("/report/0/{kind}")).map(serde_json::Value::take);
     let rows = rows.ok_or_else(|| format!("a report without {kind:?}"))?;

@@ -4,6 +4,7 @@
 
 mod answer;
 pub mod brick;
+pub mod examine;
 pub mod gluster;
 pub mod heal;
 pub mod lvm;

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use source::{Source, wrong};
 
 use super::rest::TlsArgs;
-use crate::api::heketi::{HeketiOptions, Log, LogLevel};
+use crate::api::heketi::{Examiner, HeketiOptions, Log, LogLevel};
 use crate::auth::{Keys, heketi_jwt::DEFAULT_IAT_LEEWAY};
 use crate::intent::mode::Mode;
 use crate::resources::{
@@ -172,8 +172,8 @@ impl ServeConfig {
         })
     }
 
-    /// What Heketi's face needs of it, beside the namespace of the server and its log.
-    pub fn heketi_options(&self, namespace: &str, log: Log) -> HeketiOptions {
+    /// What Heketi's face needs of it, beside the namespace of the server, its log and its look at the nodes.
+    pub fn heketi_options(&self, namespace: &str, log: Log, examiner: Examiner) -> HeketiOptions {
         HeketiOptions {
             block_hosting_volume_options: self.block_hosting_volume_options.clone(),
             zones: self.zones,
@@ -181,6 +181,7 @@ impl ServeConfig {
             namespace: namespace.to_owned(),
             default_mode: self.default_mode,
             log,
+            examiner,
             auth: self.auth.clone(),
             transport: self.transport.clone(),
             limits: self.limits,

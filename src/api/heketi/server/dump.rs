@@ -132,7 +132,8 @@ pub async fn backup(face: &Face) -> Result<Answer, Refused> {
     Ok(answer::attachment("heketi.db", text))
 }
 
-async fn dump(face: &Face) -> Result<Dump, Refused> {
+/// Everything that is known now.
+pub async fn dump(face: &Face) -> Result<Dump, Refused> {
     let now = Timestamp::now();
     let mut dump = Dump::default();
     // The cache has not all that volumes remember of their requests.

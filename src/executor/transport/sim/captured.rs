@@ -203,6 +203,7 @@ brick node3 a4000000000000000000000000000003 a4000000000000000000000000000000
 = lvm-pvs-with-bricks
 = lvm-vgs-with-bricks
 = lvm-lvs-with-bricks
+= lvm-lvs-all-columns
 = proc-mounts-with-bricks
 = etc-fstab-with-bricks
 brick node1 a5000000000000000000000000000001 a5000000000000000000000000000000

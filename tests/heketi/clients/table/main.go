@@ -291,7 +291,10 @@ func everything() {
 	for _, dump := range []struct {
 		name, path string
 		get        func() (string, error)
-	}{{"DbDump", "/db/dump", heketi.DbDump}, {"DbCheck", "/db/check", heketi.DbCheck}} {
+	}{
+		{"DbDump", "/db/dump", heketi.DbDump}, {"DbCheck", "/db/check", heketi.DbCheck},
+		{"StateExamineGluster", "/internal/state/examine/gluster", heketi.StateExamineGluster},
+	} {
 		call(dump.name, []string{"GET " + dump.path + " 200 " + jsonKind}, func() error {
 			text, err := dump.get()
 			if err != nil {
@@ -325,7 +328,7 @@ func everything() {
 	call("ClusterDelete", []string{"DELETE /clusters/ID 200"}, func() error { return heketi.ClusterDelete(cluster.Id) })
 	notServed := map[string]bool{
 		"BlockVolumeCreate": true, "BlockVolumeDelete": true, "BlockVolumeExpand": true, "BlockVolumeInfo": true,
-		"BlockVolumeList": true, "BrickEvict": true, "VolumeClone": true, "StateExamineGluster": true,
+		"BlockVolumeList": true, "BrickEvict": true, "VolumeClone": true,
 	}
 	methods := reflect.TypeOf(heketi)
 	for n := 0; n < methods.NumMethod(); n++ {
