@@ -47,12 +47,18 @@ pub fn plugin_lost(world: &World) {
     world.no_traces();
 }
 
-/// The client's process is killed: the pod reads again within ten seconds, or is told why it cannot.
+/// The client's process is killed: the pod reads again within ten seconds, or is told why it cannot. One that has mounted
+/// a directory that was removed meanwhile cannot have it again: that it has to be deleted is told.
 pub fn client_killed(world: &World) {
     world.installed();
-    world.bound_claim("killed");
-    world.start_pods(&[idle("reader", "killed"), idle("other", "killed")]);
+    let (persistent, _) = world.bound_claim("killed");
+    let handle = world.cluster.value(&["pv", &persistent], "{.spec.csi.volumeHandle}");
+    let mut below = idle("below", "killed");
+    below["spec"]["containers"][0]["volumeMounts"][0]["subPath"] = "a/b".into();
+    world.start_pods(&[idle("reader", "killed"), idle("other", "killed"), below.clone()]);
     world.in_pod("reader", "echo here >/data/file && sync");
+    world.in_pod("below", "echo inside >/data/inside && sync");
+    world.in_pod("reader", "test -e /data/a/b/inside && rm -r /data/a");
     let (mounts, client) = (world.mount_count(), world.clients());
     assert_eq!(client.len(), 1, "{client:?}");
     world.on_node(&format!("kill -9 {}", client[0]));
@@ -67,13 +73,18 @@ pub fn client_killed(world: &World) {
         });
         println!("  {name}, {:.1} s after the client was killed: {how}", lost.elapsed().as_secs_f64());
     }
+    let why = "its directory /a/b was removed from the volume";
+    world.told("below", 30, &["VolumeMountLost", &handle, "delete the pod", why]);
     // New pods are served in any case.
-    world.start_pods(&[idle("new", "killed")]);
+    world.delete_pods(&["below"]);
+    world.start_pods(&[idle("new", "killed"), below]);
     assert_eq!(world.in_pod("new", "cat /data/file"), "here\n");
+    world.in_pod("below", "echo again >/data/inside");
+    assert_eq!(world.in_pod("reader", "cat /data/a/b/inside"), "again\n");
     world.delete_pods(&["new"]);
     wait_for("a mount table as long as before", 30, || (world.mount_count() == mounts).then_some(()));
     assert_eq!(world.clients().len(), 1);
-    world.delete_pods(&["reader", "other"]);
+    world.delete_pods(&["reader", "other", "below"]);
     world.cluster.run(&["delete", "pvc", "killed", "--timeout=300s"]);
     world.nothing_left();
     world.no_traces();

@@ -13,6 +13,8 @@ use crate::csi::node::publish;
 use crate::csi::node::record::Record;
 use crate::csi::node::touch::{Turn, within};
 
+/// How the kernel ends the name of a directory that was removed after it had been mounted.
+const REMOVED: &str = "//deleted";
 /// How long replacing a mount in one container may take.
 const REBINDING: Duration = Duration::from_secs(10);
 
@@ -86,6 +88,9 @@ impl Repair {
     }
 
     async fn rebind(&self, record: &Record, inside: &Inside) -> Result<(), String> {
+        if let Some(directory) = inside.mounted.root.to_string_lossy().strip_suffix(REMOVED) {
+            return Err(format!("its directory {directory} was removed from the volume"));
+        }
         let below = inside.mounted.root.strip_prefix("/").unwrap_or(Path::new(""));
         let words: [OsString; 16] = [
             "--mount".into(),
