@@ -35,8 +35,9 @@ pub fn pods() -> String {
     let mut text = String::from(
         "## Pods\n
 On a whole cluster of this machine (kubelet, containerd) with three virtual storage nodes, replica 3, 1 GiB: from the
-claim to a pod that is Ready; what kubelet's calls to the driver took of that (its own figures: the mean); and
-`mount -t glusterfs` by hand in the plugin's container. Memory is that of the plugin, and of the one client of a volume.
+claim to a pod that is Ready; what kubelet's calls to the driver took of that, one of each for a pod (by its own
+counters, read before and after); and `mount -t glusterfs` by hand in the plugin's container. Memory is that of the
+plugin, and of the one client of a volume.
 
 | | | p50 | p99 | n | load | others |
 |---|---|---|---|---|---|---|
