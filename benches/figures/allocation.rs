@@ -36,11 +36,8 @@ pub fn measure() {
     for (nodes, devices, volumes) in ESTATES {
         let load = machine::load();
         let times = decisions(nodes, devices, volumes);
-        let mut sorted = times.clone();
-        sorted.sort_by(f64::total_cmp);
-        let p99 = sorted[sorted.len() * 99 / 100];
         let name = decide_name(nodes * devices);
-        Figure::new(&name, "us", p99, times, load, 0.0).with("volumes", volumes as f64).keep();
+        Figure::p99(&name, "us", times, load, 0.0).with("volumes", volumes as f64).keep();
     }
     let (load, times) = (machine::load(), refusals());
     let most = times.iter().copied().fold(0.0, f64::max);

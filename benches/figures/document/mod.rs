@@ -1,7 +1,9 @@
 //! `docs/benchmarks.md` from the figures in `benches/kept`, those of `target/bench` taken over first.
 
+mod aim;
 mod allocation;
 mod kubernetes;
+mod original;
 mod real;
 mod simulated;
 
@@ -22,19 +24,25 @@ pub fn write(measured: &[String]) {
     for (_, section) in sections.iter().filter(|(word, _)| measured.iter().any(|one| one == word)) {
         println!("\n{section}");
     }
-    let text: Vec<&str> = sections.iter().map(|(_, section)| section.as_str()).collect();
-    let text = [HEAD, &text.join("\n"), &how()].join("\n");
+    let sections = sections.map(|(_, section)| section).join("\n");
+    let text = [head(), sections, how()].join("\n");
     let docs = tree().join("docs");
     std::fs::create_dir_all(&docs).unwrap();
     std::fs::write(docs.join("benchmarks.md"), text).unwrap();
 }
 
-const HEAD: &str = "# Benchmarks
+fn head() -> String {
+    format!(
+        "# Benchmarks
 
-Written by `make bench`. Beside our figures stand those of Heketi 10.3.0 for the same work, measured on 2 cores at a
-load of 1.5 to 3.4. *load* is the machine's load of the last minute when the measurement began, the measurement before
-it included; *others* is how many processors were busy meanwhile with something else than server and clients.
-";
+Written by `make bench`. Beside our figures stand those of Heketi 10.3.0 for the same work. *day* says whether they were
+measured on the same day as ours; those of {} are from 2 cores at a load of 1.5 to 3.4. *load* is the machine's load of
+the last minute when the measurement began, the measurement before it included; *others* is how many processors were
+busy meanwhile with something else than server and clients.
+",
+        original::DAY
+    )
+}
 
 fn how() -> String {
     let dates: Vec<String> = ["create_rate_c1_n0", "real_create", "claims_bound_ours"]
@@ -47,7 +55,10 @@ fn how() -> String {
 `make bench` measures all of it, and needs root for the real nodes; `tests/bench/run simulated` needs none;
 `make bench-kubernetes` measures the claims, `make bench-real` what needs real nodes. The program
 is `benches/figures/main.rs`; it starts the release binary and asks it over loopback. Each figure is kept in
-`target/bench`, one file of JSON each, and in `benches/kept`: what was not measured this time stays as it was. `VOLUMES=0,1000` and `ROUNDS=1` make it shorter.
+`target/bench`, one file of JSON each, and in `benches/kept`: what was not measured this time stays as it was. `VOLUMES=0,1000` and
+`ROUNDS=1` make it shorter. `HEKETI_BINARY`, the path of Heketi's server, has that measured in the same run, at
+`HEKETI_VOLUMES=0,1000`; with 5,000 it fills itself for more than half an hour, and only reads, memory and start are
+measured there.
 
 Measured on {} ({}).
 ",
