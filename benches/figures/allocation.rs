@@ -16,7 +16,7 @@ use crate::machine;
 pub const ESTATES: [(usize, usize, usize); 6] =
     [(5, 2, 50), (3, 24, 100), (10, 24, 500), (40, 24, 2000), (100, 24, 5000), (417, 24, 20_000)];
 /// The devices of the estate that the aim is about.
-const AIM: usize = 2400;
+pub const AIM: usize = 2400;
 const DECISIONS: usize = 5000;
 
 /// Measures both.

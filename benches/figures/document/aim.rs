@@ -6,11 +6,12 @@ use crate::figure::rounded;
 #[derive(Clone, Copy)]
 pub enum Limit {
     AtLeast(f64),
+    Above(f64),
     AtMost(f64),
     Below(f64),
 }
 
-use Limit::{AtLeast, AtMost, Below};
+use Limit::{Above, AtLeast, AtMost, Below};
 
 /// An aim, and what was reached, once all that it needs was measured.
 pub struct Aim {
@@ -26,9 +27,10 @@ impl Aim {
     }
 
     fn row(&self) -> String {
-        let (AtLeast(bound) | AtMost(bound) | Below(bound)) = self.limit;
+        let (AtLeast(bound) | Above(bound) | AtMost(bound) | Below(bound)) = self.limit;
         let (word, is_met): (_, fn(f64, f64) -> bool) = match self.limit {
             AtLeast(_) => ("≥", |value, least| value >= least),
+            Above(_) => (">", |value, bound| value > bound),
             AtMost(_) => ("≤", |value, most| value <= most),
             Below(_) => ("<", |value, bound| value < bound),
         };
@@ -45,4 +47,9 @@ impl Aim {
 pub fn table(aims: &[Aim]) -> String {
     let rows: String = aims.iter().map(Aim::row).collect();
     format!("| aim | | reached | |\n|---|---|---|---|\n{rows}")
+}
+
+/// The least of all; none when one is missing.
+pub fn least(all: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    all.collect::<Option<Vec<f64>>>()?.into_iter().reduce(f64::min)
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::aim::{self, Aim, Limit};
 use crate::figure::Figure;
 
 /// The table, and what of it was aimed at.
@@ -48,13 +49,24 @@ raised to 1000 requests a second: with its default it binds 4 claims a second fo
     let memory = Figure::read("claims_memory").map_or("not measured".into(), |f| format!("{} MiB", f.value));
     writeln!(text, "\nMemory of ours with 1,000 bound claims, the simulated nodes included: **{memory}**.")
         .unwrap();
+    writeln!(text, "\n{}", aim::table(&aims())).unwrap();
     text.push_str(
-        "
-Aims: at least the tuned one's rate, five times the default one's, five writes a claim, 64 MiB. The first is missed: what
-limits both is the CPU of the API server and of the controller manager, and ours has a volume written three times for each
-claim (made, placed, ready) beside what a PersistentVolume takes. That costs the API server about 15 ms of CPU a claim, as
-much as half of what a claim of the tuned one costs all processes together; without any schema it would be hardly less.
+        "What limits ours and the tuned one is the CPU of the API server and of the controller manager, and ours has a volume
+written three times for each claim (made, placed, ready) beside what a PersistentVolume takes. That costs the API server
+about 15 ms of CPU a claim, as much as half of what a claim of the tuned one costs all processes together; without any
+schema it would be hardly less.
 ",
     );
     text
+}
+
+fn aims() -> [Aim; 4] {
+    let value = |name: &str| Figure::read(name).map(|f| f.value);
+    let beside = |other: &str| Some(value("claims_bound_ours")? / value(&format!("claims_bound_{other}"))?);
+    [
+        Aim::new("Bound/s, times the tuned one's", Limit::AtLeast(1.0), beside("tuned")),
+        Aim::new("Bound/s, times the default one's", Limit::AtLeast(5.0), beside("default")),
+        Aim::new("writes a claim", Limit::AtMost(5.0), value("claim_writes")),
+        Aim::new("MiB with 1,000 bound claims", Limit::AtMost(64.0), value("claims_memory")),
+    ]
 }

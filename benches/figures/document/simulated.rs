@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::aim::{self, Aim, Limit};
+use super::aim::{self, Aim, Limit, least};
 use super::original::{self, DELETES, day};
 use crate::figure::{Figure, rounded};
 
@@ -207,9 +207,4 @@ fn deletes() -> Option<f64> {
 fn memory_alone() -> Option<f64> {
     let filled = Figure::read("memory_alone_n10000")?.value;
     Some(filled.max(Figure::read("cold_start_alone_n10000")?.number("memory_after_mib")?))
-}
-
-/// The least of all; none when one is missing.
-fn least(all: impl Iterator<Item = Option<f64>>) -> Option<f64> {
-    all.collect::<Option<Vec<f64>>>()?.into_iter().reduce(f64::min)
 }
