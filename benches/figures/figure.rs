@@ -79,7 +79,7 @@ impl Figure {
         let more =
             if self.more.is_empty() { String::new() } else { serde_json::to_string(&self.more).unwrap() };
         println!(
-            "{:24} {:>9} {:10} n {:5}  p50 {:>8} p99 {:>8}  load {:5} others {:4} {more}",
+            "{:28} {:>9} {:10} n {:5}  p50 {:>8} p99 {:>8}  load {:5} others {:4} {more}",
             self.name, self.value, self.unit, self.n, self.p50, self.p99, self.load, self.others
         );
     }

@@ -57,8 +57,8 @@ fn how() -> String {
 is `benches/figures/main.rs`; it starts the release binary and asks it over loopback. Each figure is kept in
 `target/bench`, one file of JSON each, and in `benches/kept`: what was not measured this time stays as it was. `VOLUMES=0,1000` and
 `ROUNDS=1` make it shorter. `HEKETI_BINARY`, the path of Heketi's server, has that measured in the same run, at
-`HEKETI_VOLUMES=0,1000`; with 5,000 it fills itself for more than half an hour, and only reads, memory and start are
-measured there.
+`HEKETI_VOLUMES=0,1000`; with 5,000 it is filled for about twenty minutes, and only reads, memory and
+start are measured there.
 
 Measured on {} ({}).
 ",

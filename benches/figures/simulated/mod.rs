@@ -7,7 +7,7 @@ use bench::Bench;
 use subject::Subject;
 
 /// Measures ours at each number of volumes, and then the original if `HEKETI_BINARY` says where it is. `VOLUMES`
-/// (`0,1000,10000`), `HEKETI_VOLUMES` (`0,1000`: it fills itself for minutes beyond) and `ROUNDS` change the sizes.
+/// (`0,1000,10000`), `HEKETI_VOLUMES` (`0,1000`: filling it to more takes many minutes) and `ROUNDS` change the sizes.
 pub fn measure() {
     let ours = levels("VOLUMES", "0,1000,10000");
     at(Subject::Bricklayer, &ours);
