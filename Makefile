@@ -74,7 +74,7 @@ images: build ## Write container images to target/images, without docker (all bu
 	images/node/build target/images/bricklayer-node.tar target/release/bricklayer
 	images/gluster-server/build target/images/gluster-server.tar
 
-bench: ## Measure, and write docs/benchmarks.md and target/bench/
+bench: ## Measure, and write docs/benchmarks.md and target/bench/ (HEKETI_BINARY=path: Heketi too)
 	tests/bench/run
 
 bench-real: ## Measure volumes on real nodes, and pods that mount them (root)

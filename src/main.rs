@@ -23,7 +23,8 @@ enum Command {
     Serve(standalone::ServeArgs),
     /// Serve a Kubernetes cluster: controllers, provisioner, Heketi's REST
     Operator(operator::OperatorArgs),
-    /// Simulate storage nodes for several replicas of the operator: for trials and tests
+    /// Simulate storage nodes in a process of their own, for serve or several replicas of the operator:
+    /// for trials and tests
     Simulate(simulate::SimulateArgs),
     /// Mount volumes on the machine it runs on, for kubelet or another orchestrator that speaks CSI; with
     /// a verb, show nodes

@@ -58,6 +58,13 @@ impl Figure {
         figure
     }
 
+    /// A figure whose value is what only one in a hundred exceeds.
+    pub fn p99(name: &str, unit: &str, single: Vec<f64>, load: f64, others: f64) -> Self {
+        let mut figure = Self::new(name, unit, 0.0, single, load, others);
+        figure.value = figure.p99;
+        figure
+    }
+
     /// Notes something else.
     pub fn with(mut self, name: &str, value: f64) -> Self {
         self.more.insert(name.to_owned(), rounded(value).into());
@@ -72,7 +79,7 @@ impl Figure {
         let more =
             if self.more.is_empty() { String::new() } else { serde_json::to_string(&self.more).unwrap() };
         println!(
-            "{:24} {:>9} {:10} n {:5}  p50 {:>8} p99 {:>8}  load {:5} others {:4} {more}",
+            "{:28} {:>9} {:10} n {:5}  p50 {:>8} p99 {:>8}  load {:5} others {:4} {more}",
             self.name, self.value, self.unit, self.n, self.p50, self.p99, self.load, self.others
         );
     }
@@ -80,6 +87,11 @@ impl Figure {
     /// What was noted under a name, as text.
     pub fn also(&self, name: &str) -> String {
         self.more.get(name).map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// The same, as a number.
+    pub fn number(&self, name: &str) -> Option<f64> {
+        self.more.get(name)?.as_f64()
     }
 
     /// Reads a figure, if it was ever measured.
@@ -107,7 +119,8 @@ fn directory() -> PathBuf {
     tree().join("target/bench")
 }
 
-fn rounded(value: f64) -> f64 {
+/// As figures are written down.
+pub fn rounded(value: f64) -> f64 {
     let digits = if value.abs() < 10.0 { 1000.0 } else { 10.0 };
     (value * digits).round() / digits
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+/// How long a client waits before it asks again for what is not done yet. Ours says so only after a wait of its own.
+const PAUSE: Duration = Duration::from_millis(2);
+
 /// One connection to a server.
 pub struct Client {
     address: String,
@@ -41,20 +44,43 @@ impl Client {
         let status =
             line.split(' ').nth(1).unwrap_or_else(|| panic!("no status in {line:?}")).parse().unwrap();
         let mut answer = Answer { status, location: None, pending: false, body: vec![] };
-        let mut length = 0;
+        let (mut length, mut is_chunked) = (0, false);
         loop {
             let line = self.line();
             let Some((name, value)) = line.split_once(':') else { break };
             match (name.to_ascii_lowercase().as_str(), value.trim()) {
                 ("content-length", value) => length = value.parse().unwrap(),
+                ("transfer-encoding", "chunked") => is_chunked = true,
                 ("location", value) => answer.location = Some(value.to_owned()),
                 ("x-pending", value) => answer.pending = value == "true",
                 _ => {}
             }
         }
-        answer.body.resize(length, 0);
-        self.stream.read_exact(&mut answer.body).unwrap();
+        if is_chunked {
+            self.chunks(&mut answer.body);
+        } else {
+            self.append(&mut answer.body, length);
+        }
         answer
+    }
+
+    /// Reads a body that comes in pieces, each after a line with its length.
+    fn chunks(&mut self, body: &mut Vec<u8>) {
+        loop {
+            let line = self.line();
+            let length = usize::from_str_radix(&line, 16).unwrap_or_else(|_| panic!("no length in {line:?}"));
+            self.append(body, length);
+            assert_eq!(self.line(), "");
+            if length == 0 {
+                return;
+            }
+        }
+    }
+
+    fn append(&mut self, body: &mut Vec<u8>, length: usize) {
+        let from = body.len();
+        body.resize(from + length, 0);
+        self.stream.read_exact(&mut body[from..]).unwrap();
     }
 
     /// Begins something and waits for its end; `None` when the server has too much to do.
@@ -71,6 +97,17 @@ impl Client {
                 let text = String::from_utf8_lossy(&answer.body);
                 assert!([204, 303].contains(&answer.status), "{method} {path}: {} {text}", answer.status);
                 return Some(answer);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// The same, begun again and again until the server takes it.
+    pub fn insist(&mut self, method: &str, path: &str, body: &str) -> Answer {
+        loop {
+            match self.job(method, path, body) {
+                Some(answer) => return answer,
+                None => std::thread::sleep(PAUSE),
             }
         }
     }

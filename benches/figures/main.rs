@@ -1,7 +1,7 @@
 //! The figures of `docs/benchmarks.md`, measured from outside: the release binary is a process of its own, and
 //! all is asked over REST. `tests/bench/run` starts this; the words say what to measure:
 //!
-//! - `simulated`: creates, memory and cold start with simulated nodes
+//! - `simulated`: creates, reads, memory and cold start with simulated nodes, ours and the original's
 //! - `real`: a volume on real nodes, by us and by hand (needs root)
 //! - `pods`: from a claim to a pod that runs, on a whole cluster with real nodes (needs root)
 //! - `allocation`: the allocator alone, how full a cluster gets and how long a decision takes

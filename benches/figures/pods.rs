@@ -13,6 +13,9 @@ use crate::world::World;
 const ROUNDS: usize = 20;
 /// Kubelet's own figures of the calls that it made to the driver.
 const CALLS: &str = "csi_operations_seconds_";
+/// Calls that are figures of their own. Kubelet makes one of each for a pod.
+const METHODS: [(&str, &str); 2] =
+    [("stage", "/csi.v1.Node/NodeStageVolume"), ("publish", "/csi.v1.Node/NodePublishVolume")];
 
 /// Measures on a cluster of its own.
 pub fn measure() {
@@ -20,18 +23,20 @@ pub fn measure() {
     world.installed();
     // The first pod waits for images and connections that are not there yet.
     round(&world, "warm");
-    let (load, spent, before) = (machine::load(), Spent::now(0), calls(&world));
-    let times: Vec<f64> = (0..ROUNDS).map(|round_| round(&world, &format!("pod-{round_}"))).collect();
-    let (others, after) = (spent.since(0).others, calls(&world));
-    let median = |name, times| Figure::median(name, "ms", times, load, others);
-    median("claim_to_running", times).keep();
-    for (name, method) in
-        [("stage", "/csi.v1.Node/NodeStageVolume"), ("publish", "/csi.v1.Node/NodePublishVolume")]
-    {
-        let (seconds, count) = since(&before, &after, method);
-        assert!(count >= ROUNDS as f64, "{method} was called {count} times: {after:?}");
-        let mean = seconds * 1000.0 / count;
-        Figure::new(name, "ms", mean, vec![mean], load, others).with("calls", count).keep();
+    let (load, spent, mut before) = (machine::load(), Spent::now(0), calls(&world));
+    let (mut pods, mut of_calls) = (vec![], METHODS.map(|_| vec![]));
+    for number in 0..ROUNDS {
+        pods.push(round(&world, &format!("pod-{number}")));
+        let after = calls(&world);
+        for ((_, method), times) in METHODS.iter().zip(&mut of_calls) {
+            times.push(one_call(&before, &after, method));
+        }
+        before = after;
+    }
+    let others = spent.since(0).others;
+    Figure::median("claim_to_running", "ms", pods, load, others).keep();
+    for ((name, _), times) in METHODS.iter().zip(of_calls) {
+        Figure::median(name, "ms", times, load, others).keep();
     }
     one_mount(&world);
 }
@@ -67,13 +72,16 @@ fn calls(world: &World) -> BTreeMap<String, f64> {
     ours.filter(|line| !line.contains("_bucket")).map(read).collect()
 }
 
-/// Seconds and calls of a method between two looks.
-fn since(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>, method: &str) -> (f64, f64) {
+/// Milliseconds of the one call of a method between two looks.
+fn one_call(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>, method: &str) -> f64 {
     let of = |kind: &str| {
         let key = format!("{kind} {method}");
         after.get(&key).unwrap_or(&0.0) - before.get(&key).unwrap_or(&0.0)
     };
-    (of("sum"), of("count"))
+    let count = of("count");
+    // A time of several calls would be no single measurement.
+    assert!(count == 1.0, "{method} was called {count} times for one pod: {after:?}");
+    of("sum") * 1000.0
 }
 
 /// What one mounted volume costs, and how long a mount by hand takes in the same container.

@@ -17,7 +17,7 @@ pub mod standalone;
 pub mod telemetry;
 mod tenure;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use crate::controllers::placing::Placing;
 use crate::controllers::transports::{Simulated, Transports};
 use crate::controllers::{self, Context};
 use crate::executor::Permit;
-use crate::executor::transport::sim::{Sim, SimOptions};
+use crate::executor::transport::sim::{Sim, SimOptions, SimSocket};
 use crate::intent::Intent;
 use crate::intent::mode::{self, Mode};
 use crate::store::{Caches, Store, spawn_vital};
@@ -56,6 +56,23 @@ impl Default for SimulatedArgs {
     }
 }
 
+/// Simulated nodes of another process.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ElsewhereArgs {
+    /// Where `bricklayer simulate` serves simulated nodes: they are in that process then, not in this one
+    #[arg(long, value_name = "SOCKET", group = "nodes")]
+    pub simulated_socket: Option<PathBuf>,
+}
+
+impl ElsewhereArgs {
+    /// The way to them, if there are any; `by` says who sends.
+    fn nodes(&self, by: &str) -> Option<Simulated> {
+        let socket = self.simulated_socket.as_ref()?;
+        warn_of_simulated();
+        Some(Simulated::There(SimSocket::new(socket, by)))
+    }
+}
+
 fn parse_size(text: &str) -> Result<Bytes, String> {
     text.parse().map_err(|error: crate::units::ParseSizeError| error.to_string())
 }
@@ -75,7 +92,7 @@ pub struct Works {
 impl Works {
     /// Starts everything over a store, as tasks of the runtime. Nodes are looked at every
     /// `look_every` when nothing changes. Simulated nodes are refused unless they are given.
-    pub async fn start(store: impl Into<Store>, sim: Option<Sim>, look_every: Duration) -> Self {
+    pub async fn start(store: impl Into<Store>, sim: Option<Simulated>, look_every: Duration) -> Self {
         let store = store.into();
         let caches = Caches::start(&store).await;
         Self::over(store, caches, sim, Permit::default(), look_every, Roster::none())
@@ -140,8 +157,12 @@ fn open_sim(data: &Path, args: &SimulatedArgs) -> anyhow::Result<Sim> {
         ..SimOptions::new(data.join("simulated"))
     };
     let sim = Sim::open(options).context("the simulated nodes cannot be opened")?;
-    tracing::warn!("SIMULATED nodes: nothing is stored, for trials and tests only");
+    warn_of_simulated();
     Ok(sim)
+}
+
+fn warn_of_simulated() {
+    tracing::warn!("SIMULATED nodes: nothing is stored, for trials and tests only");
 }
 
 /// Leaves read-only mode at SIGUSR2, as Heketi does: the REST does not let anybody out of it.

@@ -18,12 +18,11 @@ use super::lease::Candidate;
 use super::probes::Readiness;
 use super::rest::{self, Rest, TlsArgs};
 use super::tenure::Tenure;
-use super::{SimulatedArgs, Works, asked_to_end, open_sim, probes};
+use super::{ElsewhereArgs, SimulatedArgs, Works, asked_to_end, open_sim, probes};
 use crate::api::heketi::{self, Log};
 use crate::controllers::access::roster::{Pace, Roster};
 use crate::controllers::transports::{Simulated, Transports};
 use crate::executor::Permit;
-use crate::executor::transport::sim::SimSocket;
 use crate::intent::Intent;
 use crate::provisioner::{ClaimFigures, Provisioner};
 use crate::store::{Caches, Store};
@@ -71,9 +70,9 @@ pub struct OperatorArgs {
     /// Where the state of simulated nodes is kept, by this replica alone
     #[arg(long, value_name = "DIRECTORY", group = "nodes")]
     pub data: Option<PathBuf>,
-    /// Where `bricklayer simulate` serves simulated nodes to several replicas
-    #[arg(long, value_name = "SOCKET", group = "nodes")]
-    pub simulated_socket: Option<PathBuf>,
+    /// Simulated nodes of several replicas
+    #[command(flatten)]
+    pub elsewhere: ElsewhereArgs,
     /// What simulated nodes are like
     #[command(flatten)]
     pub simulated: SimulatedArgs,
@@ -227,8 +226,8 @@ impl Leader<'_> {
         if !self.args.allow_simulated {
             return Ok(None);
         }
-        if let Some(socket) = &self.args.simulated_socket {
-            return Ok(Some(Simulated::There(SimSocket::new(socket, self.identity))));
+        if let Some(there) = self.args.elsewhere.nodes(self.identity) {
+            return Ok(Some(there));
         }
         let Some(data) = &self.args.data else { return Ok(None) };
         let begun = Instant::now();

@@ -1,4 +1,5 @@
-//! `bricklayer simulate`: simulated nodes as a process of their own, for several replicas.
+//! `bricklayer simulate`: simulated nodes as a process of their own, for several replicas or a server that has to do
+//! without their state.
 
 use std::path::PathBuf;
 
@@ -14,7 +15,7 @@ pub struct SimulateArgs {
     /// Where their state is kept
     #[arg(long, value_name = "DIRECTORY")]
     pub data: PathBuf,
-    /// Where replicas reach them
+    /// Where others reach them: `--simulated-socket` of serve and of each replica of the operator
     #[arg(long, value_name = "SOCKET")]
     pub socket: PathBuf,
     /// What they are like

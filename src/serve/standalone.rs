@@ -10,7 +10,7 @@ use super::config::{Flags, ServeConfig};
 use super::csi::{Csi, CsiArgs};
 use super::examine::Ways;
 use super::rest::{self, Rest, TlsArgs};
-use super::{SimulatedArgs, Works, asked_to_end, open_sim};
+use super::{ElsewhereArgs, SimulatedArgs, Works, asked_to_end, open_sim};
 use crate::api::heketi::{self, Log};
 use crate::controllers::transports::Transports;
 use crate::intent::Intent;
@@ -45,6 +45,9 @@ pub struct ServeArgs {
     /// Simulate the storage nodes: for trials and tests, nothing is stored
     #[arg(long)]
     pub simulated: bool,
+    /// Simulated nodes in another process; without --simulated, too
+    #[command(flatten)]
+    pub elsewhere: ElsewhereArgs,
     /// What simulated nodes are like
     #[command(flatten)]
     pub simulated_args: SimulatedArgs,
@@ -55,7 +58,11 @@ pub struct ServeArgs {
 
 /// Runs until SIGTERM.
 pub async fn run(args: ServeArgs, log: Log) -> anyhow::Result<()> {
-    let flags = Flags { simulated: args.simulated, disable_auth: args.disable_auth, ..Flags::default() };
+    let flags = Flags {
+        simulated: args.simulated || args.elsewhere.simulated_socket.is_some(),
+        disable_auth: args.disable_auth,
+        ..Flags::default()
+    };
     let config = ServeConfig::load(args.config.as_deref(), flags)?;
     for key in &config.ignored {
         tracing::warn!(key, "this key of the configuration does nothing yet");
@@ -66,8 +73,10 @@ pub async fn run(args: ServeArgs, log: Log) -> anyhow::Result<()> {
     let simulated = config.transport.as_ref().is_some_and(|transport| transport.simulated.is_some());
     let mut like = args.simulated_args.clone();
     like.simulated_device_size = config.simulated_device_size.unwrap_or(like.simulated_device_size);
-    let sim = simulated.then(|| open_sim(&args.data, &like)).transpose()?;
-    let works = Works::start(embedded.client(), sim.clone(), LOOK_EVERY).await;
+    let there = args.elsewhere.nodes(SENDER);
+    let here = (simulated && there.is_none()).then(|| open_sim(&args.data, &like)).transpose()?;
+    let nodes = there.or_else(|| here.clone().map(Into::into));
+    let works = Works::start(embedded.client(), nodes, LOOK_EVERY).await;
     if let Some(level) = config.log_level {
         log.set(level);
     }
@@ -101,8 +110,8 @@ pub async fn run(args: ServeArgs, log: Log) -> anyhow::Result<()> {
     }
     tokio::join!(rest.stop(), Csi::stop(csi));
     embedded.shutdown().await;
-    if let Some(sim) = sim {
-        sim.settle().context("the state of the simulated nodes cannot be written")?;
+    if let Some(here) = here {
+        here.settle().context("the state of the simulated nodes cannot be written")?;
     }
     Ok(())
 }
@@ -115,6 +124,9 @@ async fn begin_in(intent: &Intent, mode: Mode) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// How the server calls itself to simulated nodes of another process.
+const SENDER: &str = "serve";
 
 /// How often nodes and devices are looked at when nothing changes.
 const LOOK_EVERY: Duration = Duration::from_secs(30);

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
 
+#[path = "../fixture/mod.rs"]
+mod fixture;
+
 mod about_the_server;
 mod authorization;
 mod bad_input;
@@ -11,6 +14,7 @@ mod examine;
 mod fuzz;
 mod http;
 mod load;
+mod nodes_elsewhere;
 mod recorded;
 mod server;
 mod turmoil;
