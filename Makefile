@@ -29,7 +29,8 @@ run: build ## Try it: one server with simulated nodes on 127.0.0.1:8080 (DATA=di
 
 test: ## Run every test that needs no root; sets itself up
 	@tests/setup
-	$(CARGO) test --locked
+	@# Most of these tests wait; the control plane is built meanwhile.
+	tests/together '$(CARGO) test --locked' 'tests/kube/build'
 	tests/kube/with env BRICKLAYER_TEST_REAL=1 bash -c 'BRICKLAYER_TEST_KUBECONFIG=$$KUBECONFIG $(CARGO) test --locked --test api_service'
 	$(CARGO) test --locked --test kubernetes
 	$(CARGO) test --locked --test charts

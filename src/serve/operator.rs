@@ -93,8 +93,7 @@ pub async fn run(args: OperatorArgs, log: Log) -> anyhow::Result<()> {
         ended = &mut asked => return ended,
     };
     // Simulated nodes in a process of their own are there for every replica; those in this one are opened later.
-    let there = args.simulated_socket.as_ref().filter(|_| args.allow_simulated);
-    let there = there.map(|socket| Simulated::There(SimSocket::new(socket, &*identity)));
+    let there = args.allow_simulated.then(|| args.elsewhere.nodes(&identity)).flatten();
     let ways = Ways::new(Transports::new(store.clone(), caches.clone(), there));
     let mut rest = None;
     if let (Some(address), Some(face)) = (&args.rest_listen, face) {

@@ -76,13 +76,13 @@ pub async fn run(args: ServeArgs, log: Log) -> anyhow::Result<()> {
     let there = args.elsewhere.nodes(SENDER);
     let here = (simulated && there.is_none()).then(|| open_sim(&args.data, &like)).transpose()?;
     let nodes = there.or_else(|| here.clone().map(Into::into));
-    let works = Works::start(embedded.client(), nodes, LOOK_EVERY).await;
+    let works = Works::start(embedded.client(), nodes.clone(), LOOK_EVERY).await;
     if let Some(level) = config.log_level {
         log.set(level);
     }
     begin_in(&works.intent(), config.default_mode).await?;
     super::obey_usr2(works.intent(), HOME_NAMESPACE.into())?;
-    let ways = Ways::new(Transports::new(works.store.clone(), works.caches.clone(), sim.clone()));
+    let ways = Ways::new(Transports::new(works.store.clone(), works.caches.clone(), nodes));
     let router = heketi::router(works.intent(), config.heketi_options(HOME_NAMESPACE, log, ways.examiner()));
     let tls = if args.tls.tls_cert.is_some() { &args.tls } else { &config.tls };
     let mut rest = Rest::start(&address, tls, router).await?;

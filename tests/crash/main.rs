@@ -117,7 +117,9 @@ fn enumerate(scenario: &Scenario) -> (usize, usize) {
                     match catch_unwind(AssertUnwindSafe(kill)) {
                         Ok(true) => {}
                         // Only a repetition or a part of a detour may fail to come again.
-                        Ok(false) if !moment.ends_with("#1") || !is_sure(&moment) => missed.lock().push(moment),
+                        Ok(false) if !moment.ends_with("#1") || !is_sure(&moment) => {
+                            missed.lock().push(moment)
+                        }
                         Ok(false) | Err(_) => {
                             println!("FAILED: {}: killed {moment}", scenario.name);
                             failures.lock().push(moment);
