@@ -277,7 +277,10 @@ fn unreadable(caches: &Caches) -> Option<Drain> {
 }
 
 fn is_refusal(replaced: &Condition) -> bool {
-    matches!(replaced.reason.as_str(), "NoReplacement" | "Unreplaceable" | "HealSource" | "Quorum")
+    matches!(
+        replaced.reason.as_str(),
+        "NoReplacement" | "Unreplaceable" | "HealSource" | "Quorum" | "Uncounted"
+    )
 }
 
 impl Drain {

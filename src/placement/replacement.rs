@@ -63,16 +63,6 @@ impl Index {
             message,
             ..Refusal::default()
         };
-        if volume.spec.durability.type_ == DurabilityType::Disperse {
-            // GlusterFS notes what a new brick of such a set misses only some time after the exchange, and says until
-            // then that nothing is to be healed: nobody can tell when the old one may go.
-            let text = format!(
-                "volume {} is dispersed, and bricks of dispersed volumes are not moved yet: brick {} stays",
-                volume.volume_name(),
-                lost.id
-            );
-            return Err(refused("Unreplaceable", text));
-        }
         if volume.spec.durability.type_ == DurabilityType::None {
             let text = format!(
                 "each byte of volume {} is on one brick only, so nobody else has the data of brick {}: copy it to \

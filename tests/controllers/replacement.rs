@@ -77,6 +77,7 @@ fn a_brick_moves_and_its_device_can_be_removed() {
         Durability::replicate(3),
         Durability::replicate(2),
         Durability::arbiter(bricklayer::resources::AVERAGE_FILE),
+        Durability::disperse(2, 1),
     ] {
         in_runtime(async {
             let made = directory();
@@ -141,18 +142,21 @@ fn without_another_place_it_is_offline_again_and_says_why() {
     });
 }
 
-/// A brick of such a volume is refused a move, and nothing has changed.
-fn stays(durability: Durability, words: &str) {
+/// A brick without replicas is refused a move, and nothing has changed.
+#[test]
+fn what_nobody_else_has_stays() {
     in_runtime(async {
         let made = directory();
         let rig = Rig::open(made.path(), RigOptions::default()).await;
         rig.make_topology(4, 1).await;
-        let (old, device) = with_volume(&rig, GlusterVolumeSpec { durability, ..wish(4) }).await;
+        let spec = GlusterVolumeSpec { durability: Durability::none(), ..wish(4) };
+        let (old, device) = with_volume(&rig, spec).await;
         let before = bricks(&rig.volume("v").await.unwrap());
         let ask = Id::random();
         give_up(&rig, &device, Some(ask)).await;
         let (reason, text) = refused(&rig, &device, ask).await;
         assert_eq!(reason, "Unreplaceable");
+        let words = "nobody else has the data of brick";
         assert!(text.contains(words) && text.contains(&old.id.to_string()), "{text}");
         assert_eq!(bricks(&rig.volume("v").await.unwrap()), before);
         assert_eq!(rig.agrees().await, before.len());
@@ -164,16 +168,6 @@ fn stays(durability: Durability, words: &str) {
         nothing_remains(&rig).await;
         rig.close().await;
     });
-}
-
-#[test]
-fn what_nobody_else_has_stays() {
-    stays(Durability::none(), "nobody else has the data of brick");
-}
-
-#[test]
-fn a_brick_of_a_dispersed_volume_stays() {
-    stays(Durability::disperse(2, 1), "bricks of dispersed volumes are not moved yet");
 }
 
 /// What GlusterFS says of a brick that it has nothing to heal for.
@@ -273,6 +267,126 @@ fn what_was_exchanged_is_kept_until_the_new_brick_has_its_data() {
         nothing_remains(&rig).await;
         rig.close().await;
     });
+}
+
+/// GlusterFS says of a dispersed set that nothing is to be healed, until the root of the new brick is. One brick of it
+/// leaves at a time.
+#[test]
+fn of_a_dispersed_set_what_was_exchanged_is_kept_though_nothing_is_said_to_be_healed() {
+    in_runtime(async {
+        let made = directory();
+        let rig = Rig::open(made.path(), RigOptions::default()).await;
+        rig.make_topology(5, 1).await;
+        let spec = GlusterVolumeSpec { durability: Durability::disperse(2, 1), ..wish(4) };
+        let (old, device) = with_volume(&rig, spec).await;
+        let other = bricks(&rig.volume("v").await.unwrap())[1].clone();
+        let second = device_name(node_of(&other), 0);
+        let fails = Fault::FailBefore { exit: 1, stderr: "not now".into() };
+        rig.sim.faults().add(Rule::always(" full", fails));
+        give_up(&rig, &device, None).await;
+        give_up(&rig, &second, None).await;
+        let exchanged = |seen: Option<&GlusterVolume>| {
+            bricks(seen?).iter().any(|brick| brick.replaced_by.is_some()).then_some(())
+        };
+        rig.until(&rig.caches.volumes, &id("v").to_string(), "is exchanged", exchanged).await;
+        let tried = || rig.sim.log().iter().filter(|seen| seen.argv.shown().ends_with(" full")).count();
+        let before = tried();
+        while tried() < before + 3 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let now = bricks(&rig.volume("v").await.unwrap());
+        assert_eq!(now.iter().filter(|brick| brick.replaced_by.is_some()).count(), 1, "{now:#?}");
+        let stays = |brick: &PlacedBrick| [old.id, other.id].contains(&brick.id);
+        assert_eq!(now.iter().filter(|brick| stays(brick)).count(), 2, "{now:#?}");
+        for device in [&device, &second] {
+            assert!(!condition_is(rig.caches.devices.get(device).unwrap().conditions(), DRAINED));
+        }
+        rig.sim.faults().clear();
+        drained(&rig, &device).await;
+        drained(&rig, &second).await;
+        assert_eq!(rig.agrees().await, 3);
+        nothing_remains(&rig).await;
+        rig.close().await;
+    });
+}
+
+/// What was made in the root and never counted is not healed on a new brick: who waits is told what to do.
+#[test]
+fn a_dispersed_brick_stays_while_its_root_is_not_counted() {
+    in_runtime(async {
+        let made = directory();
+        let rig = Rig::open(made.path(), RigOptions::default()).await;
+        rig.make_topology(4, 1).await;
+        let spec = GlusterVolumeSpec { durability: Durability::disperse(2, 1), ..wish(4) };
+        let (old, device) = with_volume(&rig, spec).await;
+        let (find, replace) = ("version=0x0000000000000002".into(), "version=0x0000000000000000".into());
+        rig.sim.faults().add(Rule::always("getfattr", Fault::Edit { find, replace }));
+        // Not to be had without the check either: nobody would ever know when the old one may go.
+        for checked in [true, false] {
+            let ask = Id::random();
+            set_state(&rig, &device, State::Failed, Some(ask), checked).await;
+            let (reason, text) = refused(&rig, &device, ask).await;
+            assert_eq!(reason, "Uncounted");
+            assert!(text.contains(&old.id.to_string()) && text.contains("make and remove a file"), "{text}");
+            assert_eq!(bricks(&rig.volume("v").await.unwrap())[0], old);
+        }
+        rig.sim.faults().clear();
+        give_up(&rig, &device, Some(Id::random())).await;
+        drained(&rig, &device).await;
+        assert_eq!(rig.agrees().await, 3);
+        nothing_remains(&rig).await;
+        rig.close().await;
+    });
+}
+
+/// A node that cannot look at attributes says nothing of them: that is told, and nothing leaves by it.
+#[test]
+fn a_dispersed_brick_stays_while_roots_cannot_be_looked_at() {
+    in_runtime(async {
+        let made = directory();
+        let rig = Rig::open(made.path(), RigOptions::default()).await;
+        rig.make_topology(4, 1).await;
+        let spec = GlusterVolumeSpec { durability: Durability::disperse(2, 1), ..wish(4) };
+        let (old, device) = with_volume(&rig, spec).await;
+        let fails = Fault::FailBefore { exit: 127, stderr: "sh: 1: getfattr: not found".into() };
+        rig.sim.faults().add(Rule::always("getfattr", fails));
+        give_up(&rig, &device, None).await;
+        let told = |seen: Option<&GlusterVolume>| {
+            let replaced = condition(seen?.conditions(), REPLACED)?;
+            (replaced.message.contains("getfattr: not found")).then_some(())
+        };
+        rig.until(&rig.caches.volumes, &id("v").to_string(), "says why", told).await;
+        assert_eq!(bricks(&rig.volume("v").await.unwrap())[0], old);
+        rig.sim.faults().clear();
+        drained(&rig, &device).await;
+        assert_eq!(rig.agrees().await, 3);
+        nothing_remains(&rig).await;
+        rig.close().await;
+    });
+}
+
+/// With the others whole, the data of the brick that is lost is made anew out of theirs.
+#[test]
+fn a_dead_node_with_a_dispersed_brick_is_given_up() {
+    for (durability, nodes) in [(Durability::disperse(2, 1), 4), (Durability::disperse(4, 2), 7)] {
+        in_runtime(async {
+            let made = directory();
+            let rig = Rig::open(made.path(), RigOptions::default()).await;
+            rig.make_topology(nodes, 1).await;
+            let size = durability.set_size();
+            let (old, _) = with_volume(&rig, GlusterVolumeSpec { durability, ..wish(4) }).await;
+            let dead = node_of(&old);
+            rig.sim.faults().down(&host(dead));
+            let node = node_name(dead);
+            fail_node(&rig, &node, Some(Id::random())).await;
+            let gone = |seen: Option<&GlusterNode>| condition_is(seen?.conditions(), DRAINED).then_some(());
+            rig.until(&rig.caches.nodes, &node, "is drained", gone).await;
+            let now = bricks(&rig.volume("v").await.unwrap());
+            assert_eq!(now.iter().filter(|brick| brick.serves()).count(), size, "{now:#?}");
+            assert!(now.iter().all(|brick| brick.retiring || brick.node != old.node), "{now:#?}");
+            rig.close().await;
+        });
+    }
 }
 
 #[test]

@@ -49,6 +49,10 @@ fn main() -> ExitCode {
             ("a mounted volume grows", expansion::grows_under_a_client),
             ("killed at three points of an expand", expansion::killed_while_expanding),
             ("a device is removed under a writer", replacement::device_removed_under_a_writer),
+            (
+                "a device of a dispersed volume is removed under a writer",
+                replacement::dispersed_device_removed_under_a_writer,
+            ),
             ("clients outlive the plugin", clients::outlive_the_plugin),
             ("clients outlive the plugin: cgroups of the second version", elsewhere::second_version),
             ("clients outlive the plugin: in scopes of systemd", scopes::outlive_the_plugin),

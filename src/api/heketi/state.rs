@@ -54,7 +54,7 @@ pub fn refusal(noun: Noun, id: Id, evacuation: &Evacuation) -> String {
     let message = &evacuation.message;
     let bare = message.split_once(": ").map_or(message.as_str(), |(_, bare)| bare);
     match (evacuation.reason.as_str(), noun) {
-        ("HealSource" | "Quorum", _) => bare.to_owned(),
+        ("HealSource" | "Quorum" | "Uncounted", _) => bare.to_owned(),
         (_, Noun::Node) => {
             let device = evacuation.device.unwrap_or_default();
             format!(

@@ -2,13 +2,13 @@
 //! twice.
 
 use super::glusterfs::{self, MadeOf};
+use super::heal;
 use super::perform::{self, all_unfit, make_bricks, placement_of, write_down};
 use super::reach::Reach;
 use super::spare::{self, Hold, Member};
 use crate::controllers::{Context, PassError};
 use crate::executor::RunError;
-use crate::executor::ops::heal::HealBrick;
-use crate::resources::{GlusterVolume, PlacedBrick, Placement, REPLACED, condition};
+use crate::resources::{DurabilityType, GlusterVolume, PlacedBrick, Placement, REPLACED, condition};
 use crate::units::Id;
 
 /// What came of exchanging a brick.
@@ -46,12 +46,14 @@ pub async fn exchange(
     if !made && !leaves {
         return Ok(Exchanged::Withdrawn);
     }
-    if !made
-        && checked
-        && let Err(hold) = may_go(&reach, volume, &placement, old).await
-    {
-        hurry_heal(context, &reach, volume, &placement, hold).await;
-        return Ok(Exchanged::Held(hold, old.id));
+    if !made {
+        let (verdict, set) = may_go(&reach, volume, &placement, old, checked).await;
+        if let Err(hold) = verdict {
+            if matches!(hold, Hold::Healing | Hold::Source) {
+                heal::hurry(context, &reach, volume, &placement, &[set]).await;
+            }
+            return Ok(Exchanged::Held(hold, old.id));
+        }
     }
     // Also when GlusterFS has it: its node may have lost the mount meanwhile.
     let failed = make_bricks(context, &reach, volume, &[new]).await?;
@@ -67,7 +69,7 @@ pub async fn exchange(
         let lock = context.gluster_lock(&placement.cluster);
         let _one_at_a_time = lock.lock().await;
         // The brick took its time to make: what was true of its set before may not be so any more.
-        if checked && let Err(hold) = may_go(&reach, volume, &placement, old).await {
+        if let (Err(hold), _) = may_go(&reach, volume, &placement, old, checked).await {
             return Ok(Exchanged::Held(hold, old.id));
         }
         match glusterfs::exchange(&reach, volume, &placement, (old, new)).await? {
@@ -79,43 +81,35 @@ pub async fn exchange(
     Ok(Exchanged::Done)
 }
 
-/// Whether a brick may go, by what GlusterFS says of its set now. That it cannot be asked is no error but a reason to
-/// wait, which is told.
+/// Whether a brick may go, by what is seen of its set now, and that set. That nobody could look is no error but a reason
+/// to wait, which is told. Without `checked` it waits for nothing but what would hide that the new brick has nothing.
 async fn may_go(
     reach: &Reach,
     volume: &GlusterVolume,
     placement: &Placement,
     old: &PlacedBrick,
-) -> Result<(), Hold> {
-    let seen = glusterfs::see_heal(reach, volume, placement).await.map_err(|error| {
-        tracing::info!(volume = volume.volume_name(), %error, "GlusterFS does not say what is to be healed");
-        Hold::Unknown
-    })?;
-    let told = told_of(&seen, placement, old.set).ok_or(Hold::Unknown)?;
-    let member = |(brick, told): (&PlacedBrick, HealBrick)| Member {
-        told,
-        arbiter: brick.arbiter,
-        fills: placement.retiring().any(|gone| gone.replaced_by == Some(brick.id)),
+    checked: bool,
+) -> (Result<(), Hold>, Option<Vec<Member>>) {
+    let durability = &volume.spec.durability;
+    if !checked && durability.type_ != DurabilityType::Disperse {
+        return (Ok(()), None);
+    }
+    let silent = || Hold::Unknown("GlusterFS does not speak of all bricks of its set".into());
+    let seen = heal::see(reach, volume, placement).await.map_err(|error| Hold::Unknown(error.to_string()));
+    let set = match seen.and_then(|seen| seen.set(old.set).ok_or_else(silent)) {
+        Ok(set) => set,
+        Err(hold) => return (if checked { Err(hold) } else { Ok(()) }, None),
     };
-    let set: Vec<Member> = of_set(placement, old.set).zip(told).map(member).collect();
-    let position = of_set(placement, old.set).position(|brick| brick.id == old.id).unwrap_or(usize::MAX);
+    let counted = spare::has_counted(&set, durability);
+    if counted.is_err() || !checked {
+        return (counted, None);
+    }
+    let position =
+        placement.active().filter(|brick| brick.set == old.set).position(|brick| brick.id == old.id);
     let last = condition(volume.conditions(), REPLACED).filter(|last| last.reason == Hold::Source.reason());
     let replacement = volume.status.as_ref().and_then(|status| status.replacement.as_ref());
     let was_source = last.is_some() && replacement.is_some_and(|one| one.device == old.device);
-    spare::may_go(&set, position, &volume.spec.durability, was_source)
-}
-
-/// Has GlusterFS heal what a brick waits for.
-async fn hurry_heal(
-    context: &Context,
-    reach: &Reach,
-    volume: &GlusterVolume,
-    placement: &Placement,
-    hold: Hold,
-) {
-    if matches!(hold, Hold::Healing | Hold::Source) {
-        glusterfs::hurry_heal(context, reach, volume, placement).await;
-    }
+    (spare::may_go(&set, position.unwrap_or(usize::MAX), durability, was_source), Some(set))
 }
 
 /// Of the bricks that were exchanged, those whose successors do not have all their data yet: they are not removed.
@@ -130,27 +124,16 @@ pub async fn kept(
     if exchanged.is_empty() {
         return Ok(vec![]);
     }
-    let seen = glusterfs::see_heal(reach, volume, placement).await?;
-    let heals = |brick: &&&PlacedBrick| {
-        told_of(&seen, placement, brick.set).is_none_or(|bricks| spare::healed(&bricks).is_err())
+    let seen = heal::see(reach, volume, placement).await?;
+    let heals = |set: &Option<Vec<Member>>| {
+        set.as_ref().is_none_or(|set| spare::healed(set, &volume.spec.durability).is_err())
     };
-    let kept: Vec<Id> = exchanged.iter().filter(heals).map(|brick| brick.id).collect();
+    let sets = exchanged.iter().map(|brick| (brick.id, seen.set(brick.set))).filter(|(_, set)| heals(set));
+    let (kept, sets): (Vec<Id>, Vec<_>) = sets.unzip();
     if !kept.is_empty() {
-        glusterfs::hurry_heal(context, reach, volume, placement).await;
+        heal::hurry(context, reach, volume, placement, &sets).await;
     }
     Ok(kept)
-}
-
-/// The bricks of a set that serve the volume.
-fn of_set(placement: &Placement, set: u32) -> impl Iterator<Item = &PlacedBrick> {
-    placement.active().filter(move |brick| brick.set == set)
-}
-
-/// What GlusterFS says of each brick of a set; nothing when it does not speak of all of them.
-fn told_of(seen: &[HealBrick], placement: &Placement, set: u32) -> Option<Vec<HealBrick>> {
-    of_set(placement, set)
-        .map(|brick| seen.iter().find(|told| told.address == brick.address()).cloned())
-        .collect()
 }
 
 /// Whether a brick that is on its way out counts as gone although nobody has looked: its device is forgotten.

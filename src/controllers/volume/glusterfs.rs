@@ -163,28 +163,6 @@ pub async fn exchange(
     }
 }
 
-/// Has GlusterFS heal what is to be healed now. That it does not, while a brick is away for example, is no error: it is
-/// looked at again, and asked again.
-pub async fn hurry_heal(context: &Context, reach: &Reach, volume: &GlusterVolume, placement: &Placement) {
-    let lock = context.gluster_lock(&placement.cluster);
-    let _one_at_a_time = lock.lock().await;
-    let batch = heal::launch_heal(&volume.volume_name());
-    let Some(host) = reach.gluster_hosts(placement).first().copied() else { return };
-    if let Err(error) = run(reach.transport.as_ref(), host, &batch).await {
-        tracing::debug!(%error, "a heal was not launched");
-    }
-}
-
-/// Looks what is to be healed: brick by brick, in the order of the volume.
-pub async fn see_heal(
-    reach: &Reach,
-    volume: &GlusterVolume,
-    placement: &Placement,
-) -> Result<Vec<heal::HealBrick>, RunError> {
-    let batch = heal::heal_info(&volume.volume_name());
-    asked(reach, placement, &batch, heal::parse_heal).await.map(|(_, seen)| seen)
-}
-
 /// Starts a rebalance. A refusal comes back as a text.
 pub async fn start_rebalance(
     context: &Context,
@@ -301,7 +279,7 @@ async fn look(
 }
 
 /// Asks one host after the other, until one of them answers in XML.
-async fn asked<T>(
+pub async fn asked<T>(
     reach: &Reach,
     placement: &Placement,
     batch: &Batch,

@@ -4,6 +4,7 @@ mod decide;
 mod degraded;
 mod exchange;
 mod glusterfs;
+mod heal;
 mod perform;
 mod reach;
 mod report;

@@ -18,7 +18,7 @@ impl Note<'_> {
         match exchanged {
             Exchanged::Done => self.exchange_done(),
             Exchanged::Held(hold, brick) => {
-                self.set((REPLACED, "False", hold.reason()), &held(hold, brick));
+                self.set((REPLACED, "False", hold.reason()), &held(&hold, brick));
             }
             Exchanged::Moving => {
                 let text = "GlusterFS moves data of an expansion, and exchanges no bricks meanwhile";
@@ -83,13 +83,19 @@ impl Note<'_> {
 }
 
 /// Heketi's words, where it has some.
-fn held(hold: Hold, brick: Id) -> String {
+fn held(hold: &Hold, brick: Id) -> String {
     match hold {
         Hold::Source => format!("Cannot replace brick {brick} as it is source brick for data to be healed"),
         Hold::Quorum { connected, needed } => format!(
             "Cannot replace brick {brick} as only {connected} of {needed} required peer bricks are online"
         ),
         Hold::Healing => format!("brick {brick} leaves when its set is healed"),
-        Hold::Unknown => format!("brick {brick} leaves when GlusterFS says what is to be healed"),
+        Hold::Uncounted => format!(
+            "Cannot replace brick {brick} as GlusterFS has not counted what is in the root directory of the volume, since the client \
+             that made it ended too early: mount the volume, make and remove a file there, and unmount it some seconds later"
+        ),
+        Hold::Unknown(cause) => {
+            format!("brick {brick} leaves when it is known what is to be healed: {cause}")
+        }
     }
 }

@@ -273,6 +273,24 @@ up node3
 = gluster-volume-rebalance-status-volume-stopped
 = gluster-volume-rebalance-start-volume-stopped
 
+brick node1 e1000000000000000000000000000001 e1000000000000000000000000000000
+brick node2 e1000000000000000000000000000002 e1000000000000000000000000000000
+brick node3 e1000000000000000000000000000003 e1000000000000000000000000000000
+! node1 gluster volume create vol_e1000000000000000000000000000000 disperse-data 2 redundancy 1 10.77.0.11:/var/lib/heketi/mounts/vg_d0000000000000000000000000000001/brick_e1000000000000000000000000000001/brick 10.77.0.12:/var/lib/heketi/mounts/vg_d0000000000000000000000000000002/brick_e1000000000000000000000000000002/brick 10.77.0.13:/var/lib/heketi/mounts/vg_d0000000000000000000000000000003/brick_e1000000000000000000000000000003/brick
+! node1 gluster volume start vol_e1000000000000000000000000000000
+= getfattr-root-absent
+= find-root-absent
+= getfattr-root-written
+= find-root-written
+brick node3 e2000000000000000000000000000003 e1000000000000000000000000000000
+= gluster-volume-replace-brick-disperse
+= gluster-volume-heal-info-disperse-exchanged
+= getfattr-root-exchanged
+= find-root-exchanged
+= gluster-volume-heal-full
+= getfattr-root-healed
+= find-root-healed
+
 ! node2 lvm pvcreate -qq --metadatasize=128M --dataalignment=256K /dev/vdc
 ! node2 lvm vgcreate -qq --autobackup=n --physicalextentsize=4M vg_d0000000000000000000000000000005 /dev/vdc
 ! node2 lvm lvcreate -qq --autobackup=n --poolmetadatasize 8192K --chunksize 256K --size 524288K --thinpool vg_d0000000000000000000000000000005/tp_c0000000000000000000000000000001

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{disks, files, gluster, lvextend, lvm, state::State, text::Text};
+use super::{disks, files, gluster, heal, lvextend, lvm, state::State, text::Text};
 use crate::executor::Output;
 
 /// What a command has done.
@@ -57,6 +57,8 @@ pub(super) fn execute(state: &mut State, node: &Text, argv: &[String], down: &BT
         "bricklayer-xfs-complete" => disks::xfs_complete(state, node, words),
         "bricklayer-lv-holds" => lvextend::holds(state, node, words),
         "cat" => files::cat(state, node, words),
+        "getfattr" => heal::getfattr(state, node, words),
+        "find" => heal::find(state, node, words),
         "systemctl" => files::systemctl(words),
         _ => files::run(state.node_mut(node), program, words)
             .unwrap_or_else(|| Done::failed(127, format!("sh: 1: {program}: not found\n"))),

@@ -50,7 +50,8 @@ pub(super) fn run(state: &mut State, node: &Text, words: &[String], down: &BTree
         ["volume", "info", name] => print::one_volume(at.state, node, name, xml),
         ["volume", "list"] => print::volume_list(at.state, node),
         ["volume", "heal", name, "info", "summary"] if xml => heal::info(at.state, node, name, down),
-        ["volume", "heal", name] if !xml => heal::launched(at.state, node, name, down),
+        ["volume", "heal", name] if !xml => heal::launched(at.state, node, name, false, down),
+        ["volume", "heal", name, "full"] if !xml => heal::launched(at.state, node, name, true, down),
         ["volume", "rebalance", name, verb @ ("start" | "status" | "stop")] => {
             rebalance::run(at.state, node, (name, verb), xml, down)
         }

@@ -1,5 +1,7 @@
 //! What is to be healed: what a brick misses that has taken the place of another one. It is healed when somebody asks for
-//! that while all bricks of its set are up; left alone, GlusterFS begins after ten minutes.
+//! that while all bricks of its set are up; left alone, GlusterFS begins after ten minutes. In a dispersed set nobody
+//! notes what it misses before its root directory was healed, which a full heal does: heal info says until then that
+//! nothing is to be healed. (Real daemons begin with the root by themselves, some seconds after the exchange.)
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -7,7 +9,7 @@ use std::fmt::Write as _;
 use super::command::Done;
 use super::print::{GOOD, HEAD, escaped};
 use super::rebalance::volume_mut;
-use super::state::{State, Volume, dashed};
+use super::state::{Brick, Dir, State, Volume, dashed};
 use super::text::Text;
 
 /// How many entries the other bricks of a set have for one that has no data yet.
@@ -28,9 +30,10 @@ fn is_up(state: &State, volume: &Volume, at: usize, down: &BTreeSet<Text>) -> bo
     !down.contains(&host) && dir.is_some_and(|dir| dir.running)
 }
 
-/// `volume heal NAME`
-pub(super) fn launched(state: &mut State, node: &Text, name: &str, down: &BTreeSet<Text>) -> Done {
-    let title = format!("Launching heal operation to perform index self heal on volume {name} has been");
+/// `volume heal NAME` and, of `all` that there is, `volume heal NAME full`
+pub(super) fn launched(state: &mut State, node: &Text, name: &str, all: bool, down: &BTreeSet<Text>) -> Done {
+    let kind = if all { "full" } else { "index" };
+    let title = format!("Launching heal operation to perform {kind} self heal on volume {name} has been");
     let refused = |why: String| {
         let mut done = Done::wrote(String::new());
         done.output.exit = 1;
@@ -38,7 +41,7 @@ pub(super) fn launched(state: &mut State, node: &Text, name: &str, down: &BTreeS
         done
     };
     let volume = state.pool_of(node).and_then(|pool| pool.volumes.get(&Text::from(name)));
-    let unfilled = match volume {
+    let (unfilled, unrooted) = match volume {
         None => return refused(format!("Volume {name} does not exist")),
         Some(volume) if volume.status != 1 => return refused(format!("Volume {name} is not started.")),
         Some(volume) if volume.replica < 2 && volume.disperse == 0 => {
@@ -47,11 +50,17 @@ pub(super) fn launched(state: &mut State, node: &Text, name: &str, down: &BTreeS
         }
         Some(volume) => {
             let waits = |at: &&usize| !set_of(volume, **at).all(|at| is_up(state, volume, at, down));
-            volume.unfilled.iter().filter(waits).copied().collect()
+            // Whatever has its root healed is to get the rest with the next heal.
+            let stays = |at: &&usize| waits(at) || volume.unrooted.contains(at);
+            let unrooted = |at: &&usize| waits(at) || !all;
+            (
+                volume.unfilled.iter().filter(stays).copied().collect(),
+                volume.unrooted.iter().filter(unrooted).copied().collect(),
+            )
         }
     };
     if let Some(volume) = volume_mut(state, node, name) {
-        volume.unfilled = unfilled;
+        (volume.unfilled, volume.unrooted) = (unfilled, unrooted);
     }
     Done::wrote(format!("{title} successful \nUse heal info commands to check status.\n"))
 }
@@ -80,7 +89,8 @@ pub(super) fn info(state: &State, node: &Text, name: &str, down: &BTreeSet<Text>
     for (at, brick) in volume.bricks.iter().enumerate() {
         let uuid = dashed(state.node_id(&state.resolve(&brick.host.to_string())));
         let name = escaped(&format!("{}:{}", brick.host, brick.path));
-        let misses = |other: usize| other != at && volume.unfilled.contains(&other);
+        let noted = |other: &usize| volume.unfilled.contains(other) && !volume.unrooted.contains(other);
+        let misses = |other: usize| other != at && noted(&other);
         if !is_up(state, volume, at, down) {
             // As the real one says it, glued together.
             let _ = writeln!(
@@ -101,4 +111,48 @@ pub(super) fn info(state: &State, node: &Text, name: &str, down: &BTreeSet<Text>
         );
     }
     Done::wrote(text + "    </bricks>\n  </healInfo>\n" + GOOD + "</cliOutput>\n")
+}
+
+/// `getfattr --absolute-names -d -m PATTERN -e hex PATH` of the root directory of a brick, as if a client had written to
+/// each volume.
+pub(super) fn getfattr(state: &State, node: &Text, words: &[String]) -> Done {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let ["--absolute-names", "-d", "-m", _, "-e", "hex", path] = words.as_slice() else {
+        return Done::failed(2, "Usage: getfattr [-hRLP] [-n name|-d] [-e en] [-m pattern] path...\n");
+    };
+    let Some(dir) = state.nodes.get(node).and_then(|node| node.dir(path)) else {
+        return Done::failed(1, format!("getfattr: {path}: No such file or directory\n"));
+    };
+    if !dir.used {
+        return Done::wrote("");
+    }
+    let written = is_written(state, node, path, dir);
+    let version = if written { "trusted.ec.version=0x00000000000000020000000000000002\n" } else { "" };
+    let gfid = "trusted.gfid=0x00000000000000000000000000000001\n";
+    Done::wrote(format!("# file: {path}\n{version}{gfid}\n"))
+}
+
+/// `find PATH -mindepth 1 -maxdepth 1 ! -name .glusterfs* -print -quit`
+pub(super) fn find(state: &State, node: &Text, words: &[String]) -> Done {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let [path, "-mindepth", "1", "-maxdepth", "1", "!", "-name", ".glusterfs*", "-print", "-quit"] =
+        words.as_slice()
+    else {
+        return Done::failed(1, "find: unknown predicate\n");
+    };
+    let Some(dir) = state.nodes.get(node).and_then(|node| node.dir(path)) else {
+        return Done::failed(1, format!("find: ‘{path}’: No such file or directory\n"));
+    };
+    Done::wrote(if is_written(state, node, path, dir) { format!("{path}/d\n") } else { String::new() })
+}
+
+/// Whether the root directory of a brick of a dispersed set has what clients have written.
+fn is_written(state: &State, node: &Text, path: &str, dir: &Dir) -> bool {
+    let volumes = state.pool_of(node).into_iter().flat_map(|pool| pool.volumes.values());
+    let is_it =
+        |brick: &Brick| brick.path.to_string() == path && state.resolve(&brick.host.to_string()) == *node;
+    let found = volumes
+        .filter_map(|volume| Some((volume, volume.bricks.iter().position(is_it)?)))
+        .find(|(volume, _)| dir.volume == Some(volume.id));
+    found.is_some_and(|(volume, at)| volume.disperse > 0 && !volume.unrooted.contains(&at))
 }

@@ -161,6 +161,9 @@ pub(super) struct Volume {
     /// The positions of bricks that have taken the place of others and do not have their data yet.
     #[serde(default)]
     pub(super) unfilled: Vec<usize>,
+    /// Those of them whose root directory is not healed: in a dispersed set nobody has noted yet what they miss.
+    #[serde(default)]
+    pub(super) unrooted: Vec<usize>,
 }
 
 /// A rebalance.

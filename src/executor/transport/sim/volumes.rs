@@ -72,6 +72,7 @@ impl Glusterd<'_> {
             arbiter: layout.arbiter,
             disperse: layout.disperse,
             unfilled: vec![],
+            unrooted: vec![],
             redundancy: layout.redundancy,
             bricks: layout.bricks.into_boxed_slice().into_vec(),
             options: vec![],
@@ -310,6 +311,10 @@ impl Glusterd<'_> {
         volume.bricks[at] = new;
         volume.unfilled.retain(|other| *other != at);
         volume.unfilled.push(at);
+        volume.unrooted.retain(|other| *other != at);
+        if volume.disperse > 0 {
+            volume.unrooted.push(at);
+        }
         Ok(": replace-brick commit force operation successful".into())
     }
 }
