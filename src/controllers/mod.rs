@@ -62,6 +62,8 @@ pub struct Context {
     tries: Mutex<HashMap<String, u32>>,
     /// When volumes were last tried, by object name.
     tried: Mutex<HashMap<String, volume::Tried>>,
+    /// The largest volumes that clusters take, by name, and when they were last looked for.
+    largest: Mutex<HashMap<String, cluster::Largest>>,
     /// The version of each volume over which this process has written the last outcome of a pass. A cache that still
     /// shows it is behind.
     overtaken: Mutex<HashMap<String, String>>,
@@ -104,6 +106,7 @@ impl Context {
             access: Mutex::default(),
             tries: Mutex::default(),
             tried: Mutex::default(),
+            largest: Mutex::default(),
             overtaken: Mutex::default(),
         }
     }

@@ -1,7 +1,7 @@
 //! Clusters: what their nodes, devices and volumes add up to, and whether objects and nodes agree.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
@@ -20,6 +20,12 @@ use crate::units::Bytes;
 
 /// How soon a cluster with a problem is looked at again.
 const RETRY: Duration = Duration::from_secs(5);
+/// How often the largest volume is looked for at the most: it takes as long as placing some dozens, and each change of
+/// a device is a pass.
+const LARGEST_EVERY: Duration = Duration::from_secs(2);
+
+/// The largest volumes that a cluster takes, and when that was found.
+pub type Largest = (Instant, LargestVolume);
 
 /// Clusters are woken by their own changes, by those of their nodes and devices, and by their first
 /// and last volume. Other volumes do not wake them: they are counted at the next regular look.
@@ -59,6 +65,7 @@ pub async fn pass(cluster: Arc<GlusterCluster>, context: Arc<Context>) -> Result
     let volumes: Vec<_> = volumes.iter().filter(|volume| placed_in(volume) == Some(name.as_str())).collect();
     if cluster.metadata.deletion_timestamp.is_some() {
         if nodes == 0 && volumes.is_empty() {
+            context.largest.lock().remove(&name);
             return release(&context, cluster.as_ref()).await;
         }
         let text = format!(
@@ -85,11 +92,14 @@ async fn report(
     status.id = Some(id_of(cluster));
     status.observed_generation = generation;
     status.transport = Some(transport_name(&cluster.spec.transport).into());
-    let (counts, capacity, ready) = add_up(context, &cluster.name_any());
+    let (counts, mut capacity, ready) = add_up(context, &cluster.name_any());
+    let (largest, is_new) = largest_lately(context, &cluster.name_any());
+    capacity.largest = largest;
     status.counts = Some(counts);
     status.capacity = Some(capacity);
     let conditions = &mut status.conditions;
     let again = if problem.is_some() { context.look_every.min(RETRY) } else { context.look_every };
+    let again = if is_new { again } else { again.min(LARGEST_EVERY) };
     match problem {
         Some((reason, text)) => set_condition(conditions, now, generation, (READY, "False", reason), text),
         None if ready < counts.nodes => {
@@ -130,8 +140,18 @@ fn add_up(context: &Context, cluster: &str) -> (ClusterCounts, ClusterCapacity, 
         }
     }
     capacity.free = capacity.total.minus(taken);
-    capacity.largest = largest(context, cluster);
     (counts, capacity, ready)
+}
+
+/// What fits, as it was found last if that is not long ago; and whether it was looked for now.
+fn largest_lately(context: &Context, cluster: &str) -> (LargestVolume, bool) {
+    let last = context.largest.lock().get(cluster).copied();
+    if let Some((_, found)) = last.filter(|(at, _)| at.elapsed() < LARGEST_EVERY) {
+        return (found, false);
+    }
+    let found = largest(context, cluster);
+    context.largest.lock().insert(cluster.to_owned(), (Instant::now(), found));
+    (found, true)
 }
 
 /// What fits by what the caches show. The task that places knows better, and is not held up for this.
