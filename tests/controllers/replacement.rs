@@ -291,9 +291,14 @@ fn of_a_dispersed_set_what_was_exchanged_is_kept_though_nothing_is_said_to_be_he
         rig.until(&rig.caches.volumes, &id("v").to_string(), "is exchanged", exchanged).await;
         let tried = || rig.sim.log().iter().filter(|seen| seen.argv.shown().ends_with(" full")).count();
         let before = tried();
-        while tried() < before + 3 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let thrice = async {
+            while tried() < before + 3 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), thrice)
+            .await
+            .expect("three more full heals are asked for");
         let now = bricks(&rig.volume("v").await.unwrap());
         assert_eq!(now.iter().filter(|brick| brick.replaced_by.is_some()).count(), 1, "{now:#?}");
         let stays = |brick: &PlacedBrick| [old.id, other.id].contains(&brick.id);
