@@ -43,13 +43,14 @@ test-long: ## Run the tests that gain by repetition, with more rounds or for lon
 	BRICKLAYER_TEST_FUZZ=200000 BRICKLAYER_TEST_SEED=$$RANDOM $(CARGO) test --locked --test heketi -- fuzz turmoil --nocapture
 	BRICKLAYER_TEST_LOOPS=500 $(CARGO) test --locked --test kubernetes -- 'come and go'
 	@tests/setup real
-	$(CARGO) test --locked --test real -- csi-sanity
 	BRICKLAYER_TEST_WRITE=300 $(CARGO) test --locked --test cluster -- 'under a writer'
 
 test-real: ## Run the tests on real LVM, XFS and GlusterFS (root; a lab of virtual nodes); sets itself up
 	@tests/setup real
 	$(CARGO) build --locked --bins --test real --test cluster
-	tests/together '$(CARGO) test --locked --test cluster' '$(CARGO) test --locked --test real'
+	@# csi-sanity with the shorter of the two, in a lab of its own.
+	tests/together '$(CARGO) test --locked --test cluster; $(CARGO) test --locked --test real -- csi-sanity' \
+	  '$(CARGO) test --locked --test real'
 
 check: ## Format, lints, documentation, dependencies, generated files
 	@tests/setup

@@ -9,7 +9,6 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt;
-use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::utils::Backoff;
@@ -19,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::guard::Guarded;
 use super::{Kind, Store};
 
 /// What was last seen of all objects of a kind. Cheap to clone.
@@ -143,7 +143,7 @@ impl<K: Kind> Cache<K> {
     /// A cache of a kind, and the work that keeps it filled: it ends only when the process does.
     pub fn start(store: &Store) -> (Self, impl Future<Output = ()> + Send + use<K>) {
         // An object that is not understood must not end the watch of all others.
-        let api = kube::Api::<DeserializeGuard<K>>::all(store.client());
+        let api = kube::Api::<Guarded<K>>::all(store.client());
         let (objects, mut writer) = reflector::store::<K>();
         let shared = Arc::new(Shared {
             objects,
@@ -294,7 +294,7 @@ impl<K: Kind> Shared<K> {
     /// Takes in what a watch says that began with the list of this number.
     fn see(
         &self,
-        event: Result<watcher::Event<DeserializeGuard<K>>, watcher::Error>,
+        event: Result<watcher::Event<Guarded<K>>, watcher::Error>,
         list: u64,
         writer: &mut reflector::store::Writer<K>,
     ) {
@@ -302,9 +302,7 @@ impl<K: Kind> Shared<K> {
             Ok(event) => {
                 let Some(mut event) = self.understood(event) else { return };
                 strip(&mut event);
-                self.remember(&event);
-                writer.apply_watcher_event(&event);
-                self.tell(&event);
+                self.take_in(&event, writer);
                 if matches!(event, watcher::Event::InitDone) {
                     self.synced.send_replace(list);
                 }
@@ -316,7 +314,7 @@ impl<K: Kind> Shared<K> {
     }
 
     /// An event as far as it is understood. What was last understood of an object stays as it was.
-    fn understood(&self, event: watcher::Event<DeserializeGuard<K>>) -> Option<watcher::Event<K>> {
+    fn understood(&self, event: watcher::Event<Guarded<K>>) -> Option<watcher::Event<K>> {
         use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
         match event {
             Init => {
@@ -324,24 +322,24 @@ impl<K: Kind> Shared<K> {
                 Some(Init)
             }
             InitDone => Some(InitDone),
-            Apply(DeserializeGuard(Ok(object))) => {
+            Apply(Guarded(Ok(object))) => {
                 self.forget_unreadable(&object);
                 Some(Apply(object))
             }
-            InitApply(DeserializeGuard(Ok(object))) => Some(InitApply(object)),
-            Delete(DeserializeGuard(Ok(object))) => {
+            InitApply(Guarded(Ok(object))) => Some(InitApply(object)),
+            Delete(Guarded(Ok(object))) => {
                 self.forget_unreadable(&object);
                 Some(Delete(object))
             }
-            Apply(DeserializeGuard(Err(object))) => {
+            Apply(Guarded(Err(object))) => {
                 self.remember_unreadable(&object);
                 None
             }
-            InitApply(DeserializeGuard(Err(object))) => {
+            InitApply(Guarded(Err(object))) => {
                 self.remember_unreadable(&object);
                 Some(InitApply(self.last_understood(&object)?))
             }
-            Delete(DeserializeGuard(Err(object))) => {
+            Delete(Guarded(Err(object))) => {
                 let last = self.last_understood(&object);
                 let metadata = &object.metadata;
                 let name = metadata.name.as_deref().unwrap_or_default();
@@ -382,29 +380,43 @@ impl<K: Kind> Shared<K> {
         }
     }
 
-    fn tell(&self, event: &watcher::Event<K>) {
-        match event {
-            watcher::Event::Apply(object) | watcher::Event::Delete(object) => self.tell_one(object),
-            watcher::Event::InitDone => {
-                let before = std::mem::take(&mut *self.before.lock());
-                for object in self.objects.state().iter().chain(&before) {
-                    self.tell_one(object);
-                }
-                // Whoever waits for an object that went away while the watch was down looks again.
-                self.waiting.lock().values().for_each(|notify| notify.notify_waiters());
+    /// Takes an event in and tells everybody. Whoever has seen the new state and then looks what has changed finds
+    /// it there: lists of changes are held while the state changes.
+    fn take_in(&self, event: &watcher::Event<K>, writer: &mut reflector::store::Writer<K>) {
+        self.remember(event);
+        let listeners = self.listeners.lock();
+        let mut lists: Vec<_> = listeners.iter().map(|listener| listener.changed.lock()).collect();
+        writer.apply_watcher_event(event);
+        let changed = self.changed(event);
+        for list in &mut lists {
+            list.extend(changed.iter().cloned());
+        }
+        drop(lists);
+        if !changed.is_empty() {
+            listeners.iter().for_each(|listener| listener.wake.notify_one());
+        }
+        drop(listeners);
+        let waiting = self.waiting.lock();
+        match changed.as_slice() {
+            [one] => waiting.get(&one.name).into_iter().for_each(|notify| notify.notify_waiters()),
+            // Whoever waits for an object that went away while the watch was down looks again too.
+            _ if matches!(event, watcher::Event::InitDone) => {
+                waiting.values().for_each(|notify| notify.notify_waiters());
             }
-            watcher::Event::Init | watcher::Event::InitApply(_) => {}
+            _ => {}
         }
     }
 
-    fn tell_one(&self, object: &K) {
-        if let Some(notify) = self.waiting.lock().get(&object.name_any()) {
-            notify.notify_waiters();
-        }
-        let reference = ObjectRef::from_obj(object);
-        for listener in self.listeners.lock().iter() {
-            listener.changed.lock().insert(reference.clone());
-            listener.wake.notify_one();
+    /// The objects that an event which has been taken in has changed.
+    fn changed(&self, event: &watcher::Event<K>) -> Vec<ObjectRef<K>> {
+        match event {
+            watcher::Event::Apply(object) | watcher::Event::Delete(object) => vec![ObjectRef::from_obj(object)],
+            watcher::Event::InitDone => {
+                let before = std::mem::take(&mut *self.before.lock());
+                let now = self.objects.state();
+                now.iter().chain(&before).map(|object| ObjectRef::from_obj(object.as_ref())).collect()
+            }
+            watcher::Event::Init | watcher::Event::InitApply(_) => vec![],
         }
     }
 }

@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::ObjectMeta;
 
@@ -30,9 +32,7 @@ fn feed(
     writer: &mut reflector::store::Writer<ConfigMap>,
     event: watcher::Event<ConfigMap>,
 ) {
-    cache.shared.remember(&event);
-    writer.apply_watcher_event(&event);
-    cache.shared.tell(&event);
+    cache.shared.take_in(&event, writer);
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn what_is_not_understood_is_named_and_the_rest_goes_on() {
     let (cache, mut writer) = cache();
     let read = |data: serde_json::Value| {
         let value = serde_json::json!({"metadata": {"name": "a", "uid": "u"}, "data": data});
-        serde_json::from_value::<DeserializeGuard<ConfigMap>>(value).unwrap()
+        serde_json::from_value::<Guarded<ConfigMap>>(value).unwrap()
     };
     let good = || read(serde_json::json!({"key": "value"}));
     let bad = || read(serde_json::json!("no map"));
@@ -89,6 +89,36 @@ fn what_went_away_while_a_watch_was_down_is_told() {
     let told: HashSet<String> = changes.drain().into_iter().map(|reference| reference.name).collect();
     assert_eq!(told, HashSet::from(["stays".to_owned(), "goes".to_owned()]));
     assert!(cache.get("goes").is_none() && cache.get("stays").is_some());
+}
+
+/// Whoever has been told of an object asks for the changes next, and must find it among them.
+#[test]
+fn who_sees_an_object_finds_it_among_the_changes() {
+    let (cache, mut writer) = cache();
+    for event in [watcher::Event::Init, watcher::Event::InitDone] {
+        feed(&cache, &mut writer, event);
+    }
+    let (changes, told) = (cache.changes(), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let (cache, told) = (&cache, &told);
+        scope.spawn(move || {
+            for n in 0..5000 {
+                feed(cache, &mut writer, watcher::Event::Apply(object(&n.to_string())));
+                while told.load(Ordering::Acquire) == n {
+                    std::hint::spin_loop();
+                }
+            }
+        });
+        for n in 0..5000 {
+            let name = n.to_string();
+            while cache.get(&name).is_none() {
+                std::hint::spin_loop();
+            }
+            let found = changes.drain().into_iter().any(|reference| reference.name == name);
+            told.store(if found { n + 1 } else { usize::MAX }, Ordering::Release);
+            assert!(found, "{name}");
+        }
+    });
 }
 
 #[tokio::test]

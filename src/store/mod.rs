@@ -4,6 +4,7 @@
 mod cache;
 pub mod embedded;
 mod events;
+mod guard;
 
 use std::fmt::Debug;
 use std::panic::AssertUnwindSafe;
@@ -12,12 +13,13 @@ use futures::FutureExt;
 
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::{ClusterResourceScope, DeserializeGuard};
+use kube::core::ClusterResourceScope;
 use kube::{Client, Resource, ResourceExt};
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use cache::{Cache, Changes, Unreadable};
 pub use events::{Events, News, Told};
+use guard::Guarded;
 
 use crate::resources::{GlusterCluster, GlusterDevice, GlusterNode, GlusterVolume};
 
@@ -199,7 +201,7 @@ impl Store {
     where
         K: Kind + Resource<Scope = ClusterResourceScope>,
     {
-        let found = self.all::<DeserializeGuard<K>>().list(&ListParams::default()).await;
+        let found = self.all::<Guarded<K>>().list(&ListParams::default()).await;
         let found = found.map_err(|error| explained(error, K::kind(&()).as_ref(), "list"))?;
         let mut listed = Listed { objects: vec![], unreadable: vec![] };
         for item in found.items {

@@ -1,6 +1,7 @@
 //! Answers as Heketi gives them: statuses, headers, bodies.
 
 use axum::body::Body;
+use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, LOCATION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
@@ -167,6 +168,11 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Answer {
         Ok(body) => json_body(status, Body::from(body)),
         Err(error) => Refused::failed(error.to_string()).into(),
     }
+}
+
+/// A JSON value that was written before.
+pub fn written(status: StatusCode, value: Bytes) -> Answer {
+    json_body(status, Body::from(value))
 }
 
 /// The answer to a change of flags: called JSON, but empty.

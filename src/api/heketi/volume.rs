@@ -12,7 +12,7 @@ use super::json;
 use super::refusal;
 use super::ticket::{Noun, Ticket};
 use super::view::{self, ECHO, RESTRICTION, sees_cluster, sees_volume};
-use super::wire::{BlockRestriction, VolumeCreate, VolumeEcho, VolumeExpand, VolumeList};
+use super::wire::{BlockRestriction, VolumeCreate, VolumeEcho, VolumeExpand};
 use crate::intent::volume::VolumeAsk;
 use crate::intent::{self, AskError, Decision, given_up, placement_options};
 use crate::resources::{Durability, GlusterVolume, GlusterVolumeSpec, Growth, Limits, OnRefusal, Sizing};
@@ -27,10 +27,8 @@ const DATABASE_VOLUME: &str = "heketidbstorage";
 
 /// `GET /volumes`: ids in ascending order.
 pub async fn list(face: &Face) -> Result<Answer, Refused> {
-    let volumes = face.intent.volumes.list();
-    let seen = volumes.iter().map(AsRef::as_ref).filter(|v| sees_volume(v));
-    let list = VolumeList { volumes: view::ids(seen) };
-    Ok(answer::json(StatusCode::OK, &list))
+    let list = face.volumes.list().map_err(|error| Refused::failed(error.to_string()))?;
+    Ok(answer::written(StatusCode::OK, list))
 }
 
 /// `GET /volumes/{id}`

@@ -1,17 +1,20 @@
 //! What the face keeps in mind of volumes, so that no request has to look through all of them: which
-//! are being made or deleted, and which objects are not named by their id.
+//! there are, which are being made or deleted, and which objects are not named by their id.
 //!
 //! How many are at work is counted from the objects, so the limit is one for all replicas, and a restart
 //! forgets nobody. Only what two replicas begin in the same moment, before either sees it, may exceed it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use parking_lot::Mutex;
 
+use super::json;
 use super::view::sees_volume;
+use super::wire::VolumeList;
 use crate::intent::given_up;
 use crate::resources::{EXPANDED, GlusterVolume, OnRefusal, Placement, condition, id_of};
 use crate::store::{Cache, Changes};
@@ -38,6 +41,9 @@ struct Known {
     /// Objects that are not named by their id, both ways.
     name_of: HashMap<Id, String>,
     id_of: HashMap<String, Id>,
+    /// The volumes that clients see, and what `GET /volumes` says of them, once somebody has asked.
+    seen: BTreeSet<Id>,
+    list: Option<Bytes>,
 }
 
 /// One of the slots for volumes that are made or deleted; given back when it is dropped.
@@ -84,6 +90,17 @@ impl VolumeIndex {
         known.name_of.get(&id).cloned()
     }
 
+    /// The body of `GET /volumes`.
+    pub fn list(&self) -> Result<Bytes, serde_json::Error> {
+        let mut known = self.state.lock();
+        self.catch_up(&mut known);
+        if let Some(list) = &known.list {
+            return Ok(list.clone());
+        }
+        let list = json::write(&VolumeList { volumes: known.seen.iter().copied().collect() })?;
+        Ok(known.list.insert(Bytes::from(list)).clone())
+    }
+
     /// Counts anew those that were busy: they are few.
     fn taken(&self, known: &mut Known) -> usize {
         let now = Timestamp::now();
@@ -108,10 +125,18 @@ impl VolumeIndex {
 impl Known {
     fn note(&mut self, volume: &GlusterVolume, now: Timestamp) {
         let (name, id) = (volume.name_any(), id_of(volume));
+        if self.last_id(&name).is_some_and(|last| last != id) {
+            // One that was deleted, and made anew under its name before anybody looked.
+            self.forget(&name);
+        }
         if is_busy(volume, now) {
             self.busy.insert(name.clone());
         } else {
             self.busy.remove(&name);
+        }
+        let changed = if sees_volume(volume) { self.seen.insert(id) } else { self.seen.remove(&id) };
+        if changed {
+            self.list = None;
         }
         if name != id.to_string() {
             self.name_of.insert(id, name.clone());
@@ -121,9 +146,18 @@ impl Known {
 
     fn forget(&mut self, name: &str) {
         self.busy.remove(name);
+        let id = self.last_id(name);
         if let Some(id) = self.id_of.remove(name) {
             self.name_of.remove(&id);
         }
+        if id.is_some_and(|id| self.seen.remove(&id)) {
+            self.list = None;
+        }
+    }
+
+    /// The id of the object of that name, as far as it was noted.
+    fn last_id(&self, name: &str) -> Option<Id> {
+        self.id_of.get(name).copied().or_else(|| name.parse().ok())
     }
 }
 
@@ -148,4 +182,39 @@ pub fn is_busy(volume: &GlusterVolume, now: Timestamp) -> bool {
 fn grows(volume: &GlusterVolume) -> bool {
     let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
     placement.is_some_and(Placement::expands)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn volume(name: &str, uid: &str, id: Option<Id>) -> GlusterVolume {
+        let spec = serde_json::from_value(json!({"size": "1Gi"})).unwrap();
+        let mut volume = GlusterVolume::new(name, spec);
+        volume.metadata.uid = Some(uid.into());
+        let label = id.map(|id| (crate::resources::ID_LABEL.to_owned(), id.to_string()));
+        volume.metadata.labels = label.map(|label| [label].into());
+        volume
+    }
+
+    #[test]
+    fn the_list_follows_what_is_there() {
+        let (mut known, now) = (Known::default(), Timestamp::UNIX_EPOCH);
+        let (first, second) = (Id::from_uid("first"), Id::from_uid("second"));
+        let own = Id::from_uid("own");
+        known.note(&volume("claim", "first", None), now);
+        known.note(&volume(&own.to_string(), "own", Some(own)), now);
+        assert_eq!(known.seen, BTreeSet::from([first, own]));
+        known.list = Some(Bytes::from_static(b"old"));
+        known.note(&volume("claim", "first", None), now);
+        assert!(known.list.is_some(), "nothing of it has changed");
+        // Deleted and made anew between two looks.
+        known.note(&volume("claim", "second", None), now);
+        assert_eq!((known.seen.clone(), known.list.clone()), (BTreeSet::from([second, own]), None));
+        assert_eq!(known.name_of, HashMap::from([(second, "claim".to_owned())]));
+        known.forget("claim");
+        known.forget(&own.to_string());
+        assert!(known.seen.is_empty() && known.name_of.is_empty() && known.id_of.is_empty());
+    }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::json::{go_number, request};
+use crate::units::Id;
 
 /// `POST /clusters` and `POST /clusters/{id}/flags`
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -334,7 +335,7 @@ pub struct Brick {
 #[derive(Debug, Serialize)]
 pub struct VolumeList {
     /// Ids in ascending order.
-    pub volumes: Vec<String>,
+    pub volumes: Vec<Id>,
 }
 
 /// `GET /volumes/{id}`, and what a dump of the database has of a volume.

@@ -24,9 +24,12 @@ pub struct Places {
 
 impl Places {
     /// The places by what was last seen.
-    pub fn new(nodes: Vec<Arc<GlusterNode>>, devices: Vec<Arc<GlusterDevice>>) -> Self {
-        let nodes = nodes.into_iter().map(|node| (id_of(node.as_ref()), node)).collect();
-        let devices = devices.into_iter().map(|device| (id_of(device.as_ref()), device)).collect();
+    pub fn new(
+        nodes: impl Iterator<Item = Arc<GlusterNode>>,
+        devices: impl Iterator<Item = Arc<GlusterDevice>>,
+    ) -> Self {
+        let nodes = nodes.map(|node| (id_of(node.as_ref()), node)).collect();
+        let devices = devices.map(|device| (id_of(device.as_ref()), device)).collect();
         Self { nodes, devices }
     }
 
@@ -135,7 +138,7 @@ mod tests {
             "path": "/b", "size": "1Gi", "poolSize": "1Gi", "poolMetadata": "8Mi", "set": 0, "position": 0});
         status["placement"] = json!({"cluster": "c", "bricks": [brick]});
         let volume = object("GlusterVolume", "v", json!({"spec": {"size": "1Gi"}, "status": status}));
-        (volume, Places::new(vec![Arc::new(node)], vec![Arc::new(device)]))
+        (volume, Places::new([Arc::new(node)].into_iter(), [Arc::new(device)].into_iter()))
     }
 
     #[test]

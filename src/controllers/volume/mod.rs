@@ -222,8 +222,7 @@ fn leaves(context: &Context, volume: &GlusterVolume, leaving: &BTreeMap<Id, Opti
         return Leaves::None;
     }
     let answers = |node: Id| {
-        let named = context.caches.nodes.get(&node.to_string()).filter(|found| id_of(found.as_ref()) == node);
-        let found = named.or_else(|| context.caches.nodes.find(|found| id_of(found) == node));
+        let found = perform::node_of(context, node);
         found.is_some_and(|node| condition_is(node.conditions(), READY))
     };
     if nodes.all(answers) { Leaves::Alive } else { Leaves::Dead }
@@ -254,7 +253,11 @@ async fn judge_bricks(context: &Context, volume: &GlusterVolume) -> Result<bool,
     if !condition_is(volume.conditions(), READY) {
         return Ok(false);
     }
-    let places = degraded::Places::new(context.caches.nodes.list(), context.caches.devices.list());
+    let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
+    let bricks = || placement.into_iter().flat_map(Placement::active);
+    let nodes = bricks().filter_map(|brick| perform::node_of(context, brick.node));
+    let devices = bricks().filter_map(|brick| perform::device_of(context, brick.device));
+    let places = degraded::Places::new(nodes, devices);
     let Some(judged) = degraded::judged(volume, &places, Timestamp::now()) else { return Ok(false) };
     context.store.report(volume, &judged, true).await?;
     Ok(true)

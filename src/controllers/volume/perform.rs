@@ -13,7 +13,7 @@ use crate::controllers::node::suspect;
 use crate::controllers::{Context, PassError};
 use crate::executor::ops::{brick, gluster};
 use crate::executor::{RunError, run};
-use crate::resources::{GlusterDevice, GlusterVolume, PlacedBrick, Placement, RebalancePhase, id_of};
+use crate::resources::{GlusterDevice, GlusterNode, GlusterVolume, PlacedBrick, Placement, RebalancePhase, id_of};
 use crate::units::Id;
 
 /// What came of making a volume.
@@ -269,6 +269,12 @@ pub async fn clear_retiring(context: &Context, volume: &GlusterVolume) -> Result
     Ok(cleared)
 }
 
+/// The node of that id.
+pub fn node_of(context: &Context, id: Id) -> Option<Arc<GlusterNode>> {
+    let named = context.caches.nodes.get(&id.to_string()).filter(|node| id_of(node.as_ref()) == id);
+    named.or_else(|| context.caches.nodes.find(|node| id_of(node) == id))
+}
+
 /// The device of that id.
 pub fn device_of(context: &Context, id: Id) -> Option<Arc<GlusterDevice>> {
     // Those that REST has made are named by their ids.
@@ -352,7 +358,7 @@ fn unfit(context: &Context, placed: &PlacedBrick, error: &RunError) -> Vec<Id> {
     if !error.is_lost() {
         return vec![placed.device];
     }
-    let node = context.caches.nodes.find(|node| id_of(node) == placed.node);
+    let node = node_of(context, placed.node);
     let name = node.map(|node| node.name_any()).unwrap_or_default();
     let devices = context.caches.devices.list();
     let of_node = devices.iter().filter(|device| device.spec.node == name);

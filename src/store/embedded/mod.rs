@@ -32,6 +32,7 @@ mod list;
 mod metadata;
 mod object;
 mod patch;
+mod projection;
 mod route;
 mod schema;
 mod selector;

@@ -9,6 +9,7 @@ use kube::core::cel::{self, CompiledSchema};
 use serde_json::{Map, Value, json};
 
 use super::object::Object;
+use super::projection::Projection;
 use super::status::Cause;
 use super::structure::{self, Node};
 
@@ -30,8 +31,14 @@ pub enum SchemaError {
 pub(super) struct Schema {
     parts: Vec<Part>,
     required: Vec<String>,
-    /// Rules that stand at the root and see the whole object.
-    root: Option<CompiledSchema>,
+    root: Option<Root>,
+}
+
+/// Rules that stand at the root and may look at the whole object.
+#[derive(Debug)]
+struct Root {
+    rules: CompiledSchema,
+    looks_at: Projection,
 }
 
 /// One top-level field.
@@ -67,8 +74,11 @@ impl Schema {
         let required = required.filter_map(Value::as_str);
         let required = required.filter(|r| *r != "metadata" && !(has_status && *r == "status"));
         let required = required.map(str::to_owned).collect();
-        let root = compile(&root_rules_only(&root)).map_err(unfit)?;
-        Ok(Schema { parts, required, root })
+        let texts = root.get("x-kubernetes-validations").and_then(Value::as_array).into_iter().flatten();
+        let texts = texts.flat_map(|rule| [rule.get("rule"), rule.get("messageExpression")]).flatten();
+        let looks_at = Projection::of(texts.filter_map(Value::as_str), &root);
+        let rules = compile(&root_rules_only(&root)).map_err(unfit)?;
+        Ok(Schema { parts, required, root: rules.map(|rules| Root { rules, looks_at }) })
     }
 
     /// Prunes and defaults the fields for which `wanted` says so. Returns the paths that were dropped.
@@ -117,18 +127,25 @@ impl Schema {
         part.rules.as_ref().map_or_else(Vec::new, |rules| run(rules, new, old, name))
     }
 
-    /// What the rules at the root say.
+    /// What the rules at the root say. What they look at has passed before if it is as it was.
     pub(super) fn check_root(
         &self,
         kind: &super::kind::Kind,
         new: &Object,
         old: Option<&Object>,
     ) -> Vec<Cause> {
-        let Some(rules) = &self.root else {
+        let Some(Root { rules, looks_at }) = &self.root else {
             return vec![];
         };
-        let whole = |object: &Object| object.to_value(&kind.stored_api_version, &kind.kind);
-        run(rules, &whole(new), old.map(whole).as_ref(), "")
+        let looked_at = |object: &Object| match looks_at.is_within(&object.rest) {
+            true => looks_at.apply_to(&object.rest),
+            false => looks_at.apply(&object.to_value(&kind.stored_api_version, &kind.kind)),
+        };
+        let (new, old) = (looked_at(new), old.map(looked_at));
+        if old.as_ref() == Some(&new) {
+            return vec![];
+        }
+        run(rules, &new, old.as_ref(), "")
     }
 
     /// Names of the top-level fields.

@@ -123,7 +123,7 @@ impl Glusterd<'_> {
         self.state
             .pools
             .entry(id)
-            .or_insert_with(|| Pool { peers: vec![Peer { name: node.clone(), node }], ..Pool::default() })
+            .or_insert_with(|| Pool::of(Peer { name: node.clone(), node }))
     }
 
     /// The node's pool, if it has one.

@@ -213,6 +213,7 @@ fn read_state(directory: &Path) -> Result<Option<(Stored, u64)>, SimError> {
     let corrupt = |source| SimError::Corrupt { path, line: 1, source };
     let mut stored: Stored = serde_json::from_slice(&text).map_err(corrupt)?;
     stored.state.nodes.values_mut().for_each(super::state::Node::share);
+    stored.state.pools.values_mut().for_each(super::state::Pool::count_paths);
     Ok(Some((stored, text.len() as u64)))
 }
 

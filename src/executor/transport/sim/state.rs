@@ -1,7 +1,7 @@
 //! What the simulated nodes remember: disks, volume groups, logical volumes, mounts, fstabs,
 //! directories, peers and gluster volumes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -132,6 +132,9 @@ pub(super) struct Line {
 pub(super) struct Pool {
     pub(super) peers: Vec<Peer>,
     pub(super) volumes: BTreeMap<Text, Volume>,
+    /// How many bricks of the volumes have a path, whatever node they are on: each new brick is compared with all.
+    #[serde(skip)]
+    paths: HashMap<Text, u32>,
 }
 
 /// A member of a pool.
@@ -361,6 +364,46 @@ impl Node {
             }
             above = above.rsplit_once('/')?.0;
         }
+    }
+}
+
+impl Pool {
+    /// A pool with one member.
+    pub(super) fn of(peer: Peer) -> Self {
+        Self { peers: vec![peer], ..Self::default() }
+    }
+
+    /// Counts the paths of all bricks: after it was read from a file.
+    pub(super) fn count_paths(&mut self) {
+        self.paths.clear();
+        let Self { volumes, paths, .. } = self;
+        for brick in volumes.values().flat_map(|volume| &volume.bricks) {
+            *paths.entry(brick.path.clone()).or_default() += 1;
+        }
+    }
+
+    /// Takes note of new bricks of a volume.
+    pub(super) fn note_paths(&mut self, bricks: &[Brick]) {
+        for brick in bricks {
+            *self.paths.entry(brick.path.clone()).or_default() += 1;
+        }
+    }
+
+    /// Takes note that bricks are in no volume any more.
+    pub(super) fn forget_paths(&mut self, bricks: &[Brick]) {
+        for brick in bricks {
+            if let Some(count) = self.paths.get_mut(&brick.path) {
+                *count -= 1;
+                if *count == 0 {
+                    self.paths.remove(&brick.path);
+                }
+            }
+        }
+    }
+
+    /// Whether a brick of a volume has the path, on whatever node.
+    pub(super) fn has_path(&self, path: &Text) -> bool {
+        self.paths.contains_key(path)
     }
 }
 

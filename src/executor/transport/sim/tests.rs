@@ -153,6 +153,24 @@ async fn a_volume_is_made_survives_and_goes() {
     }
 }
 
+#[tokio::test]
+async fn a_brick_is_in_one_volume() {
+    let (directory, sim) = fresh();
+    cluster(&sim).await;
+    volume(&sim, 7).await;
+    drop(sim);
+    let sim = open(&directory);
+    let taken = replica3(7).bricks[0].clone();
+    let again = format!("gluster volume create other {taken} force");
+    let refused = words(&sim, "n1", &again).await;
+    assert!(refused.stderr.contains("may be containing or be contained by an existing brick"), "{refused:?}");
+    for command in ["stop", "delete"] {
+        assert!(words(&sim, "n1", &format!("gluster --mode=script volume {command} vol_7")).await.ok());
+    }
+    let refused = words(&sim, "n1", &again).await;
+    assert!(!refused.stderr.contains("existing brick"), "{refused:?}");
+}
+
 /// Answers that no captured run shows: host, command, exit code, and what its streams contain.
 const ANSWERS: [(&str, &str, i32, &str, &str); 34] = [
     ("n1", "nonsense --now", 127, "", "sh: 1: nonsense: not found\n"),

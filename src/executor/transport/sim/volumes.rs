@@ -78,7 +78,9 @@ impl Glusterd<'_> {
             options: vec![],
             rebalance: None,
         };
-        self.pool().volumes.insert(name.into(), volume);
+        let pool = self.pool();
+        pool.note_paths(&volume.bricks);
+        pool.volumes.insert(name.into(), volume);
         Ok(": please start the volume to access data".into())
     }
 
@@ -138,8 +140,8 @@ impl Glusterd<'_> {
         if self.down.contains(node) {
             return Err(format!("Host {host} not connected"));
         }
-        let mut bricks =
-            self.known_pool().into_iter().flat_map(|pool| pool.volumes.values()).flat_map(|v| &v.bricks);
+        let pool = self.known_pool().filter(|pool| pool.has_path(&brick.path));
+        let mut bricks = pool.into_iter().flat_map(|pool| pool.volumes.values()).flat_map(|v| &v.bricks);
         let same =
             |other: &Brick| other.path == brick.path && self.state.resolve(&other.host.to_string()) == *node;
         if bricks.any(same) {
@@ -264,7 +266,10 @@ impl Glusterd<'_> {
         if self.any_peer_down() {
             return Err("Some of the peers are down".to_owned().into());
         }
-        self.pool().volumes.remove(&Text::from(name));
+        let pool = self.pool();
+        if let Some(volume) = pool.volumes.remove(&Text::from(name)) {
+            pool.forget_paths(&volume.bricks);
+        }
         Ok(String::new())
     }
 
@@ -288,6 +293,7 @@ impl Glusterd<'_> {
         }
         self.stage(&layout.bricks, id, layout.force, VALIDATION)?;
         self.run_bricks(id, &layout.bricks, started);
+        self.pool().note_paths(&layout.bricks);
         self.volume_mut(name)?.bricks.extend(layout.bricks);
         Ok(String::new())
     }
@@ -307,6 +313,9 @@ impl Glusterd<'_> {
         self.stage(std::slice::from_ref(&new), id, true, VALIDATION)?;
         self.run_bricks(id, std::slice::from_ref(&old), false);
         self.run_bricks(id, std::slice::from_ref(&new), started);
+        let pool = self.pool();
+        pool.note_paths(std::slice::from_ref(&new));
+        pool.forget_paths(std::slice::from_ref(&old));
         let volume = self.volume_mut(name)?;
         volume.bricks[at] = new;
         volume.unfilled.retain(|other| *other != at);
