@@ -93,10 +93,19 @@ mod tests {
 
     #[test]
     fn only_what_rules_name_is_kept() {
-        assert_eq!(picked(&["self.spec.a == oldSelf.status.b"]), json!({"spec": {"a": "1"}, "status": {"b": "2"}}));
-        assert_eq!(picked(&["has(self.status) && has(self.spec.list)"]), json!({"status": {}, "spec": {"list": []}}));
+        assert_eq!(
+            picked(&["self.spec.a == oldSelf.status.b"]),
+            json!({"spec": {"a": "1"}, "status": {"b": "2"}})
+        );
+        assert_eq!(
+            picked(&["has(self.status) && has(self.spec.list)"]),
+            json!({"status": {}, "spec": {"list": []}})
+        );
         assert_eq!(picked(&["has(self.spec) && self.spec.b == ''"]), json!({"spec": {"b": "2"}}));
-        assert_eq!(picked(&["self.spec.list.exists(x, x == self.other)"]), json!({"spec": {"list": ["3"]}, "other": "4"}));
+        assert_eq!(
+            picked(&["self.spec.list.exists(x, x == self.other)"]),
+            json!({"spec": {"list": ["3"]}, "other": "4"})
+        );
         assert_eq!(picked(&["myself.spec && x.self.spec && selfish.spec"]), json!({}));
     }
 
@@ -107,6 +116,9 @@ mod tests {
         assert_eq!(picked(&["self.spec['a'] == ''"]), json!({"spec": inner}));
         assert_eq!(picked(&["self.spec.unknown == ''"]), json!({"spec": inner}));
         assert_eq!(picked(&["self.spec.?a.hasValue()"]), json!({"spec": inner}));
-        assert_eq!(picked(&["has(self.spec.a) && size(self) > 1"]), json!({"spec": inner, "status": inner, "other": "4"}));
+        assert_eq!(
+            picked(&["has(self.spec.a) && size(self) > 1"]),
+            json!({"spec": inner, "status": inner, "other": "4"})
+        );
     }
 }
