@@ -120,10 +120,7 @@ impl Glusterd<'_> {
         });
         self.state.node_mut(self.node).pool = Some(id);
         let node = self.node.clone();
-        self.state
-            .pools
-            .entry(id)
-            .or_insert_with(|| Pool::of(Peer { name: node.clone(), node }))
+        self.state.pools.entry(id).or_insert_with(|| Pool::of(Peer { name: node.clone(), node }))
     }
 
     /// The node's pool, if it has one.

@@ -50,7 +50,8 @@ impl Text {
     pub(super) fn may_contain(&self, part: &Text) -> bool {
         let part = part.bytes();
         // The first byte alone tells nearly all of them apart.
-        part.is_empty() || self.bytes().windows(part.len()).any(|window| window[0] == part[0] && window == part)
+        part.is_empty()
+            || self.bytes().windows(part.len()).any(|window| window[0] == part[0] && window == part)
     }
 
     fn bytes(&self) -> &[u8] {
