@@ -18,13 +18,9 @@ pub async fn create(intent: &Intent, id: Id, spec: GlusterClusterSpec) -> Result
 }
 
 /// Says which kinds of volumes a cluster takes.
-pub async fn set_flags(
-    intent: &Intent,
-    name: &str,
-    file: bool,
-    block: bool,
-) -> Result<GlusterCluster, AskError> {
-    Ok(intent.store.merge(name, &json!({"spec": {"file": file, "block": block}})).await?)
+pub async fn set_flags(intent: &Intent, name: &str, file: bool, block: bool) -> Result<(), AskError> {
+    let patch = json!({"spec": {"file": file, "block": block}});
+    Ok(intent.store.merge::<GlusterCluster>(name, &patch).await?)
 }
 
 /// Removes a cluster that has neither nodes nor volumes.

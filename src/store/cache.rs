@@ -410,7 +410,9 @@ impl<K: Kind> Shared<K> {
     /// The objects that an event which has been taken in has changed.
     fn changed(&self, event: &watcher::Event<K>) -> Vec<ObjectRef<K>> {
         match event {
-            watcher::Event::Apply(object) | watcher::Event::Delete(object) => vec![ObjectRef::from_obj(object)],
+            watcher::Event::Apply(object) | watcher::Event::Delete(object) => {
+                vec![ObjectRef::from_obj(object)]
+            }
             watcher::Event::InitDone => {
                 let before = std::mem::take(&mut *self.before.lock());
                 let now = self.objects.state();

@@ -13,7 +13,7 @@ use futures::FutureExt;
 
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::ClusterResourceScope;
+use kube::core::{ClusterResourceScope, PartialObjectMeta, Request};
 use kube::{Client, Resource, ResourceExt};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -164,9 +164,9 @@ impl Store {
         if !is_news {
             return Ok(false);
         }
-        let written = self.replace_status(now).await?;
+        let version = self.replace_status(now).await?;
         self.tell_transitions(before, now);
-        Ok(written.resource_version() != before.resource_version())
+        Ok(version != before.resource_version())
     }
 
     /// The client itself, for what the runtime library does (watching, leases, events).
@@ -232,24 +232,29 @@ impl Store {
         done.map_err(|error| explained(error, K::kind(&()).as_ref(), &name))
     }
 
-    /// Replaces the status of an object if nobody has changed the object since it was read.
-    pub async fn replace_status<K>(&self, object: &K) -> Result<K, StoreError>
+    /// Replaces the status of an object if nobody has changed the object since it was read. Gives back the version
+    /// that it has now.
+    async fn replace_status<K>(&self, object: &K) -> Result<Option<String>, StoreError>
     where
         K: Kind + Resource<Scope = ClusterResourceScope>,
     {
         let name = object.name_any();
-        let done = self.all::<K>().replace_status(&name, &PostParams::default(), object).await;
-        done.map_err(|error| explained(error, K::kind(&()).as_ref(), &name))
+        let wrong = |error| explained(kube::Error::SerdeError(error), K::kind(&()).as_ref(), &name);
+        let body = serde_json::to_vec(object).map_err(wrong)?;
+        let request = written::<K>().replace_subresource("status", &name, &PostParams::default(), body);
+        let answer = self.send::<K>(request, &name).await?;
+        let now: PartialObjectMeta<K> = serde_json::from_str(&answer).map_err(wrong)?;
+        Ok(now.resource_version())
     }
 
     /// Changes parts of an object by JSON merge patch. A `metadata.resourceVersion` in the patch
     /// makes it conditional.
-    pub async fn merge<K>(&self, name: &str, patch: &serde_json::Value) -> Result<K, StoreError>
+    pub async fn merge<K>(&self, name: &str, patch: &serde_json::Value) -> Result<(), StoreError>
     where
         K: Kind + Resource<Scope = ClusterResourceScope>,
     {
-        let done = self.all::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
-        done.map_err(|error| explained(error, K::kind(&()).as_ref(), name))
+        let request = written::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch));
+        self.send::<K>(request, name).await.map(drop)
     }
 
     /// Asks for an object to be deleted if it still has that uid. An object with finalizers stays
@@ -260,16 +265,25 @@ impl Store {
     {
         let preconditions = uid.map(|uid| Preconditions { uid: Some(uid), resource_version: None });
         let params = DeleteParams { preconditions, ..DeleteParams::default() };
-        match self
-            .all::<K>()
-            .delete(name, &params)
-            .await
-            .map_err(|e| explained(e, K::kind(&()).as_ref(), name))
-        {
+        match self.send::<K>(written::<K>().delete(name, &params), name).await {
             Ok(_) => Ok(true),
             Err(StoreError::NotFound(_)) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Sends a write whose answer nobody reads in full: understanding a whole object costs as much as the rest.
+    async fn send<K>(
+        &self,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+        name: &str,
+    ) -> Result<String, StoreError>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let request = request.map_err(kube::Error::BuildRequest);
+        let answer = async { self.client.request_text(request?).await };
+        answer.await.map_err(|error| explained(error, K::kind(&()).as_ref(), name))
     }
 
     /// Handle on a cluster-scoped kind.
@@ -287,6 +301,14 @@ impl Store {
     {
         Api::namespaced(self.client.clone(), namespace)
     }
+}
+
+/// Requests about objects of a cluster-scoped kind.
+fn written<K>() -> Request
+where
+    K: Resource<DynamicType = (), Scope = ClusterResourceScope>,
+{
+    Request::new(K::url_path(&(), None))
 }
 
 /// Sorts a client's error by what the caller can do about it.
