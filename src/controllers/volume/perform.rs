@@ -13,7 +13,9 @@ use crate::controllers::node::suspect;
 use crate::controllers::{Context, PassError};
 use crate::executor::ops::{brick, gluster};
 use crate::executor::{RunError, run};
-use crate::resources::{GlusterDevice, GlusterNode, GlusterVolume, PlacedBrick, Placement, RebalancePhase, id_of};
+use crate::resources::{
+    GlusterDevice, GlusterNode, GlusterVolume, PlacedBrick, Placement, RebalancePhase, id_of,
+};
 use crate::units::Id;
 
 /// What came of making a volume.
