@@ -38,7 +38,10 @@ type Place = ((Timestamp, u64), String);
 #[derive(Debug, Default)]
 pub struct Admission {
     waiting: BTreeMap<String, BTreeMap<Place, Ticket>>,
-    places: HashMap<String, (String, (Timestamp, u64))>,
+    /// By uid: the namespace, when it came, and the number of the last ask for a place.
+    places: HashMap<String, (String, (Timestamp, u64), u64)>,
+    /// How often somebody asked for a place.
+    asks: u64,
     /// Number of the turn → uid, and since when.
     under_way: BTreeMap<u64, (String, Instant)>,
     turns: HashMap<String, u64>,
@@ -50,12 +53,32 @@ pub struct Admission {
 impl Admission {
     /// Puts a claim in the queue, once.
     pub fn queue(&mut self, ticket: Ticket) {
-        if self.places.contains_key(&ticket.uid) || self.turns.contains_key(&ticket.uid) {
+        self.asks += 1;
+        if let Some(place) = self.places.get_mut(&ticket.uid) {
+            place.2 = self.asks;
             return;
         }
-        self.places.insert(ticket.uid.clone(), (ticket.namespace.clone(), ticket.came));
+        if self.turns.contains_key(&ticket.uid) {
+            return;
+        }
+        self.places.insert(ticket.uid.clone(), (ticket.namespace.clone(), ticket.came, self.asks));
         let of_namespace = self.waiting.entry(ticket.namespace.clone()).or_default();
         of_namespace.insert((ticket.came, ticket.uid.clone()), ticket);
+    }
+
+    /// The present moment, for [`Admission::leave_as_of`].
+    pub fn moment(&self) -> u64 {
+        self.asks
+    }
+
+    /// Takes a claim out that needs nothing by what was seen at a moment or later, unless somebody has asked for a
+    /// place since the moment: then it is needed by what was seen after that. Tells whether it left.
+    pub fn leave_as_of(&mut self, uid: &str, moment: u64) -> bool {
+        let leaves = self.places.get(uid).is_none_or(|(.., asked)| *asked <= moment);
+        if leaves {
+            self.leave(uid);
+        }
+        leaves
     }
 
     /// Takes a claim out: it is served, refused, or gone.
@@ -63,7 +86,7 @@ impl Admission {
         if let Some(turn) = self.turns.remove(uid) {
             self.under_way.remove(&turn);
         }
-        if let Some((namespace, came)) = self.places.remove(uid)
+        if let Some((namespace, came, _)) = self.places.remove(uid)
             && let Some(of_namespace) = self.waiting.get_mut(&namespace)
         {
             of_namespace.remove(&(came, uid.to_owned()));
@@ -183,6 +206,22 @@ mod tests {
         }
         let few: Vec<usize> = (0..order.len()).filter(|at| order[*at].starts_with("few")).collect();
         assert_eq!(few, [0, 2, 4, 6, 8], "{order:?}");
+    }
+
+    #[test]
+    fn who_looked_before_somebody_asked_takes_nobody_out() {
+        let (mut admission, now) = (Admission::default(), Instant::now());
+        let before = admission.moment();
+        admission.queue(ticket("a", 1));
+        assert!(!admission.leave_as_of("a-1", before), "what was seen then is older than the ask");
+        let between = admission.moment();
+        admission.queue(ticket("a", 1));
+        assert!(!admission.leave_as_of("a-1", between), "it was asked for once more");
+        assert_eq!(begin(&mut admission, now), ["a-1"]);
+        assert!(admission.leave_as_of("a-1", admission.moment()) && !admission.is_under_way("a-1"));
+        admission.queue(ticket("a", 1));
+        assert!(admission.leave_as_of("a-1", admission.moment()));
+        assert_eq!(begin(&mut admission, now), Vec::<String>::new());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
 
 use super::events::Tone;
 use super::ours::{self, Verdict, Wish};
@@ -30,19 +31,24 @@ pub async fn pass(
     provisioner: Arc<Provisioner>,
 ) -> Result<Action, PassError> {
     let uid = claim.uid().unwrap_or_default();
+    // Looked at anew, after the moment was noted: the claim or its class may have changed since this pass was begun, and
+    // been given a place in the queue for that.
+    let moment = provisioner.admission.lock().moment();
+    let now = provisioner.claims.get_ref(&ObjectRef::from_obj(claim.as_ref()));
+    let claim = now.filter(|now| now.uid() == claim.uid()).unwrap_or(claim);
     match provisioner.judge(&claim) {
         Verdict::NotOurs | Verdict::Waits => {
-            provisioner.done_with(&uid);
+            provisioner.done_with_as_of(&uid, moment);
             resize::pass(&claim, &provisioner).await
         }
         Verdict::Populated => {
-            provisioner.done_with(&uid);
+            provisioner.done_with_as_of(&uid, moment);
             let text = "Assuming an external populator will provision the volume";
             provisioner.events.tell(claim.as_ref(), Tone::Normal, "Provisioning", text).await;
             Ok(Action::await_change())
         }
         Verdict::Refused(why) => {
-            provisioner.done_with(&uid);
+            provisioner.done_with_as_of(&uid, moment);
             refuse(&provisioner, &claim, &why).await
         }
         Verdict::Serve(wish) => serve(&provisioner, &claim, &wish).await,

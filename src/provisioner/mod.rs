@@ -130,9 +130,20 @@ impl Provisioner {
 
     /// An object needs nothing more, or not before it changes.
     fn done_with(&self, uid: &str) {
+        self.admission.lock().leave(uid);
+        self.forget(uid);
+    }
+
+    /// The same by what was seen at a moment of the queue. What was seen since may say otherwise.
+    fn done_with_as_of(&self, uid: &str, moment: u64) {
+        if self.admission.lock().leave_as_of(uid, moment) {
+            self.forget(uid);
+        }
+    }
+
+    fn forget(&self, uid: &str) {
         self.since.lock().remove(uid);
         self.gids.forget(uid);
-        self.admission.lock().leave(uid);
         self.moved.notify_one();
     }
 }
