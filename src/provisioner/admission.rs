@@ -106,6 +106,11 @@ impl Admission {
         self.turns.contains_key(uid)
     }
 
+    /// Whether nobody waits or is under way.
+    pub fn is_idle(&self) -> bool {
+        self.places.is_empty() && self.turns.is_empty()
+    }
+
     /// When the turn of a claim began that is under way.
     pub fn since(&self, uid: &str) -> Option<Instant> {
         Some(self.under_way.get(self.turns.get(uid)?)?.1)
@@ -230,7 +235,7 @@ mod tests {
         (0..200).for_each(|number| admission.queue(ticket(&format!("ns{number}"), number)));
         (0..200).for_each(|number| admission.leave(&format!("ns{number}-{number}")));
         assert_eq!(begin(&mut admission, now), Vec::<String>::new());
-        assert!(admission.waiting.is_empty() && admission.places.is_empty() && admission.turns.is_empty());
+        assert!(admission.waiting.is_empty() && admission.is_idle());
         admission.queue(ticket("ns1", 1));
         assert_eq!(begin(&mut admission, now), ["ns1-1"], "it may come again");
     }

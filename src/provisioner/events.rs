@@ -1,6 +1,7 @@
 //! Telling users of an object what happened to it. The same news about an object is written once and
-//! again only after a while; other news is written at once. (The recorder of the runtime library
-//! takes two causes under one reason for the same news, and shows only the first.)
+//! again only after a while. Warnings are written at once; that all is well is told when nobody waits for work, or
+//! a few seconds later. (The recorder of the runtime library takes two causes under one reason for the same news, and
+//! shows only the first.)
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::ResourceExt;
 use kube::api::PostParams;
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
 
 use super::PROVISIONER;
 use crate::store::{Kind, Store};
@@ -21,6 +23,11 @@ const REPEAT: Duration = Duration::from_secs(600);
 const REMEMBERED: usize = 1024;
 /// How many bytes an event takes.
 const LONGEST_NOTE: usize = 1000;
+/// How many events may wait to be written; more are dropped, and the log says so.
+const QUEUE: usize = 4096;
+/// How long an event waits for work to end, and how often it looks.
+const LATEST: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What an event is about: good news or a warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,16 +43,32 @@ pub struct Events {
     store: Store,
     instance: String,
     told: Mutex<Told>,
+    queue: mpsc::Sender<(Event, Instant)>,
 }
+
+/// Events that wait until there is nothing else to do.
+pub struct Waiting(mpsc::Receiver<(Event, Instant)>);
 
 /// The last news about each object: uid and reason → text and time.
 #[derive(Default)]
 struct Told(HashMap<(String, &'static str), (String, Instant)>);
 
 impl Events {
-    /// Events in the name of this replica.
-    pub fn new(store: Store, instance: &str) -> Self {
-        Self { store, instance: instance.chars().take(128).collect(), told: Mutex::default() }
+    /// Events in the name of this replica, and those that wait: [`Events::write`] has to be run with them.
+    pub fn new(store: Store, instance: &str) -> (Self, Waiting) {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let instance = instance.chars().take(128).collect();
+        (Self { store, instance, told: Mutex::default(), queue }, Waiting(waiting))
+    }
+
+    /// Writes the events that wait, when nobody waits for work.
+    pub async fn write(&self, Waiting(mut waiting): Waiting, is_idle: impl Fn() -> bool) {
+        while let Some((event, told)) = waiting.recv().await {
+            while !is_idle() && told.elapsed() < LATEST {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            self.create(&event).await;
+        }
     }
 
     /// Tells the user of an object what happened to it. An event that cannot be written is not worth
@@ -61,7 +84,7 @@ impl Events {
         let event = Event {
             metadata: ObjectMeta {
                 name: Some(event_name(&about.name_any(), now)),
-                namespace: Some(namespace.clone()),
+                namespace: Some(namespace),
                 ..ObjectMeta::default()
             },
             action: Some("Provision".into()),
@@ -74,8 +97,21 @@ impl Events {
             reporting_instance: Some(self.instance.clone()),
             ..Event::default()
         };
-        let made = self.store.within::<Event>(&namespace).create(&PostParams::default(), &event).await;
+        match tone {
+            Tone::Warning => self.create(&event).await,
+            Tone::Normal => {
+                if self.queue.try_send((event, Instant::now())).is_err() {
+                    tracing::warn!(reason, "an event was dropped: too many wait to be written");
+                }
+            }
+        }
+    }
+
+    async fn create(&self, event: &Event) {
+        let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+        let made = self.store.within::<Event>(namespace).create(&PostParams::default(), event).await;
         if let Err(error) = made {
+            let reason = event.reason.as_deref().unwrap_or_default();
             tracing::warn!(%error, reason, "an event could not be written");
         }
     }
@@ -123,6 +159,47 @@ mod tests {
         assert!(told("a", "no class", 62));
         assert!(told("a", "no class", 62 + REPEAT.as_secs()));
         assert!(told("b", "no class", 63), "about another object");
+    }
+
+    #[tokio::test]
+    async fn that_all_is_well_is_told_when_there_is_nothing_else_to_do() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+
+        use crate::resources::{GlusterVolume, definitions};
+        use crate::store::embedded::{Embedded, Options};
+
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options::new(directory.path().join("store.redb"));
+        let store = Store::new(Embedded::open(options, definitions()).unwrap().client());
+        let (events, waiting) = Events::new(store.clone(), "replica");
+        let spec = serde_json::from_value(serde_json::json!({"size": "1Gi"})).unwrap();
+        let volume = GlusterVolume::new("v", spec);
+        let (idle, asked) = (AtomicBool::new(false), tokio::sync::Notify::new());
+        let is_idle = || {
+            asked.notify_one();
+            idle.load(Ordering::Relaxed)
+        };
+        let reasons = async || {
+            let found = store.within::<Event>("default").list(&Default::default()).await.unwrap();
+            let mut reasons: Vec<String> = found.items.into_iter().filter_map(|event| event.reason).collect();
+            reasons.sort();
+            reasons
+        };
+        let told = async {
+            events.tell(&volume, Tone::Normal, "Done", "all is well").await;
+            asked.notified().await;
+            events.tell(&volume, Tone::Warning, "Failed", "all is not").await;
+            assert_eq!(reasons().await, ["Failed"]);
+            idle.store(true, Ordering::Relaxed);
+            while reasons().await.len() < 2 {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            assert_eq!(reasons().await, ["Done", "Failed"]);
+        };
+        tokio::select! {
+            () = events.write(waiting, is_idle) => unreachable!("the queue is open"),
+            told = tokio::time::timeout(Duration::from_secs(60), told) => told.unwrap(),
+        }
     }
 
     #[test]

@@ -98,8 +98,8 @@ impl Provisioner {
         claims.synced().await;
         volumes.synced().await;
         classes.synced().await;
-        let events = Events::new(intent.store.clone(), &instance);
-        Arc::new(Self {
+        let (events, waiting) = Events::new(intent.store.clone(), &instance);
+        let provisioner = Arc::new(Self {
             intent,
             claims,
             volumes,
@@ -111,7 +111,12 @@ impl Provisioner {
             gids: Gids::default(),
             since: Mutex::default(),
             tries: Mutex::default(),
-        })
+        });
+        let writer = provisioner.clone();
+        spawn_vital(async move {
+            writer.events.write(waiting, || writer.admission.lock().is_idle()).await;
+        });
+        provisioner
     }
 
     /// Runs the loops until the process ends.
