@@ -22,7 +22,7 @@ use crate::units::Bytes;
 const RETRY: Duration = Duration::from_secs(5);
 /// How often the largest volume is looked for at the most: it takes as long as placing some dozens, and each change of
 /// a device is a pass.
-const LARGEST_EVERY: Duration = Duration::from_secs(2);
+const LARGEST_EVERY: Duration = Duration::from_secs(5);
 
 /// The largest volumes that a cluster takes, and when that was found.
 pub type Largest = (Instant, LargestVolume);
