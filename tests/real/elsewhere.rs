@@ -13,6 +13,8 @@ const LAB: &str = "BRICKLAYER_TEST_LAB";
 const SECOND_VERSION: &str = "the only cgroups are of the second version";
 /// The scenario of a node whose first process is systemd.
 pub const SYSTEMD: &str = "systemd is the node's first process";
+/// The scenario of a node whose kernel puts no mount below another one.
+const OLD_KERNEL: &str = "the kernel is older than 6.5";
 
 /// A shell that becomes its words where no cgroups are mounted but those of the second version.
 const ONE_HIERARCHY: &str = r#"umount --recursive --lazy /sys/fs/cgroup
@@ -23,8 +25,11 @@ exec "$@""#;
 pub fn continued() -> Option<ExitCode> {
     let words = std::env::var(LAB).ok()?;
     let lab = Lab::of(&words);
-    let all: [fixture::Scenario<Lab>; 2] =
-        [(SECOND_VERSION, on_second_version), (SYSTEMD, scopes::beside_systemd)];
+    let all: [fixture::Scenario<Lab>; 3] = [
+        (SECOND_VERSION, on_second_version),
+        (SYSTEMD, scopes::beside_systemd),
+        (OLD_KERNEL, on_an_old_kernel),
+    ];
     Some(fixture::scenarios(&*lab, &all))
 }
 
@@ -52,4 +57,15 @@ fn on_second_version(lab: &Lab) {
         assert!(groups.lines().any(|line| line == "0::/bricklayer-clients"), "{groups}");
     });
     scopes::outlive_the_plugin(lab);
+}
+
+/// Dead clients are replaced in running containers also where the kernel cannot put a mount below the dead one.
+pub fn old_kernel(lab: &Lab) {
+    go_on(lab, Command::new("tests/real/old_kernel.py"), OLD_KERNEL);
+}
+
+fn on_an_old_kernel(lab: &Lab) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    assert!(status.lines().any(|line| line == "Seccomp:\t2"), "no filter of system calls: {status}");
+    clients::are_replaced(lab);
 }

@@ -58,6 +58,7 @@ fn main() -> ExitCode {
             ("clients outlive the plugin: cgroups of the second version", elsewhere::second_version),
             ("clients outlive the plugin: in scopes of systemd", scopes::outlive_the_plugin),
             ("clients that die are replaced", clients::are_replaced),
+            ("clients that die are replaced: by a kernel before 6.5", elsewhere::old_kernel),
             ("clients that lose all bricks are kept", bricks::all_lost),
             ("clients start with servers down", clients::start_with_servers_down),
             ("a node restarts under a mounted volume", rest::node_restarts),

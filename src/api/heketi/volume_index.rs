@@ -155,9 +155,10 @@ impl Known {
         }
     }
 
-    /// The id of the object of that name, as far as it was noted.
+    /// The id of the object of that name, as far as it was noted. A name may look like the id of another object.
     fn last_id(&self, name: &str) -> Option<Id> {
-        self.id_of.get(name).copied().or_else(|| name.parse().ok())
+        let own = || name.parse().ok().filter(|id| !self.name_of.contains_key(id));
+        self.id_of.get(name).copied().or_else(own)
     }
 }
 
@@ -213,6 +214,11 @@ mod tests {
         known.note(&volume("claim", "second", None), now);
         assert_eq!((known.seen.clone(), known.list.clone()), (BTreeSet::from([second, own]), None));
         assert_eq!(known.name_of, HashMap::from([(second, "claim".to_owned())]));
+        // One that is named like the other's id.
+        known.note(&volume(&second.to_string(), "third", None), now);
+        assert!(known.seen.contains(&second) && known.seen.len() == 3);
+        known.forget(&second.to_string());
+        assert_eq!(known.seen, BTreeSet::from([second, own]));
         known.forget("claim");
         known.forget(&own.to_string());
         assert!(known.seen.is_empty() && known.name_of.is_empty() && known.id_of.is_empty());
