@@ -1,7 +1,5 @@
 //! `/internal/state/examine/gluster`: the nodes are looked at, and what they say is held against what is known.
 
-use std::time::Duration;
-
 use bricklayer::executor::transport::sim::{Fault, Rule};
 use bricklayer::executor::{Argv, Batch, LOOK_DEADLINE, run};
 use serde_json::{Value, json};
