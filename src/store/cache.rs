@@ -397,13 +397,11 @@ impl<K: Kind> Shared<K> {
         }
         drop(listeners);
         let waiting = self.waiting.lock();
-        match changed.as_slice() {
-            [one] => waiting.get(&one.name).into_iter().for_each(|notify| notify.notify_waiters()),
+        if matches!(event, watcher::Event::InitDone) {
             // Whoever waits for an object that went away while the watch was down looks again too.
-            _ if matches!(event, watcher::Event::InitDone) => {
-                waiting.values().for_each(|notify| notify.notify_waiters());
-            }
-            _ => {}
+            waiting.values().for_each(|notify| notify.notify_waiters());
+        } else if let Some(notify) = changed.first().and_then(|one| waiting.get(&one.name)) {
+            notify.notify_waiters();
         }
     }
 
