@@ -12,7 +12,7 @@ pub mod node;
 pub mod placing;
 pub mod transports;
 mod unreadable;
-mod usage;
+pub mod usage;
 pub mod volume;
 
 use std::collections::HashMap;
@@ -33,6 +33,7 @@ use crate::store::{Caches, Kind, Store, StoreError};
 use access::roster::Roster;
 use placing::Placing;
 use transports::Transports;
+use usage::Usage;
 
 /// How many objects of a kind are worked on at the same time.
 const CONCURRENCY: u16 = 64;
@@ -51,6 +52,8 @@ pub struct Context {
     pub placing: Placing,
     /// How often nodes and devices are looked at when nothing changes.
     pub look_every: Duration,
+    /// What volumes take of devices, nodes and clusters.
+    pub usage: Usage,
     /// Who the nodes of the Kubernetes cluster are.
     pub roster: Roster,
     /// One gluster transaction at a time in a cluster: glusterd takes a lock of its own and refuses
@@ -95,7 +98,9 @@ impl Context {
         placing: Placing,
         look_every: Duration,
     ) -> Self {
+        let usage = Usage::of(caches.volumes.clone());
         Self {
+            usage,
             store,
             caches,
             transports,
@@ -156,13 +161,14 @@ impl Context {
 
 /// Runs all controllers until the process ends.
 pub async fn run(context: Arc<Context>) {
-    let caches = &context.caches;
+    let (caches, usage) = (&context.caches, &context.usage);
     let many = CONCURRENCY;
     let volumes = drive(context.clone(), caches.volumes.clone(), volume::wakes(caches), many, volume::pass);
-    let nodes = drive(context.clone(), caches.nodes.clone(), node::wakes(caches), many, node::pass);
-    let devices = drive(context.clone(), caches.devices.clone(), device::wakes(caches), many, device::pass);
+    let nodes = drive(context.clone(), caches.nodes.clone(), node::wakes(caches, usage), many, node::pass);
+    let devices =
+        drive(context.clone(), caches.devices.clone(), device::wakes(caches, usage), many, device::pass);
     let clusters =
-        drive(context.clone(), caches.clusters.clone(), cluster::wakes(caches), many, cluster::pass);
+        drive(context.clone(), caches.clusters.clone(), cluster::wakes(caches, usage), many, cluster::pass);
     let lists = access::wakes(caches, context.roster.clone());
     let access = drive(context.clone(), caches.volumes.clone(), lists, access::CONCURRENCY, access::pass);
     futures::join!(volumes, nodes, devices, clusters, access, unreadable::tell(&context));

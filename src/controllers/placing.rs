@@ -13,8 +13,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::placement::{Index, Placed, Replaced, Verdict};
 use crate::resources::{
-    ACCEPTED, EXPANDED, FAILED, GlusterDevice, GlusterNode, GlusterVolume, LOCATED, OnRefusal, PLACED,
-    Placement, READY, REPLACED, Refusal, Replacement, condition, condition_is, id_of, set_condition,
+    ACCEPTED, EXPANDED, FAILED, GlusterDevice, GlusterNode, GlusterVolume, LOCATED, LargestVolume, OnRefusal,
+    PLACED, Placement, READY, REPLACED, Refusal, Replacement, condition, condition_is, id_of, set_condition,
 };
 use crate::store::{Caches, Changes, Kind, Store, StoreError, Told};
 use crate::units::Id;
@@ -29,6 +29,7 @@ enum Request {
     Brick(Arc<GlusterVolume>, Leaving, Answer),
     Node(Arc<GlusterNode>, Answer),
     Device(Arc<GlusterDevice>, Answer),
+    Largest(String, oneshot::Sender<Result<LargestVolume, StoreError>>),
 }
 
 /// Devices that were given up, each with the ask for that if somebody waits for it.
@@ -70,7 +71,15 @@ impl Placing {
         self.ask(|answer| Request::Device(device, answer)).await.map(drop)
     }
 
-    async fn ask(&self, request: impl FnOnce(Answer) -> Request) -> Result<bool, StoreError> {
+    /// The largest volumes that a cluster takes now, all that was decided taken into account.
+    pub async fn largest(&self, cluster: &str) -> Result<LargestVolume, StoreError> {
+        self.ask(|answer| Request::Largest(cluster.to_owned(), answer)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Request,
+    ) -> Result<T, StoreError> {
         let (answer, decided) = oneshot::channel();
         let gone = || StoreError::Conflict("the placing task ended; the request".into());
         self.requests.send(request(answer)).await.map_err(|_| gone())?;
@@ -108,6 +117,8 @@ async fn work(store: Store, caches: Caches, mut queue: mpsc::Receiver<Request>) 
         failed: mpsc::unbounded_channel(),
         writes: Arc::new(Semaphore::new(WRITES)),
     };
+    // What is there already is not left to the first request.
+    work.catch_up(&feeds);
     while let Some(request) = queue.recv().await {
         work.catch_up(&feeds);
         work.decide(request).await;
@@ -177,6 +188,8 @@ impl Work {
                 let is_news = decided.status != device.status;
                 self.write(device, decided, is_news, answer, false).await;
             }
+            // Nobody waits any more when the reconciler was cancelled.
+            Request::Largest(cluster, answer) => drop(answer.send(Ok(self.index.largest(&cluster)))),
         }
     }
 

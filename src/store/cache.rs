@@ -129,6 +129,11 @@ impl<K: Kind> Drop for Waiting<'_, K> {
     }
 }
 
+/// How many changes are handed on at once, at the most.
+const PART: usize = 256;
+/// The pause after each part.
+const BETWEEN_PARTS: Duration = Duration::from_millis(5);
+
 /// The names of changed objects, each once however often it changed: the queue is never longer than
 /// the number of objects.
 pub struct Changes<K: Kind>(Arc<Listener<K>>);
@@ -283,10 +288,20 @@ impl<K: Kind> Changes<K> {
         std::mem::take(&mut *self.0.changed.lock())
     }
 
-    /// The changes as a stream for the controller runtime.
+    /// The changes as a stream for the controller runtime. Very many at once, as at a start, come in parts: the
+    /// runtime keeps room for as many as ever waited there.
     pub fn stream(self) -> impl Stream<Item = ObjectRef<K>> + Send {
-        futures::stream::unfold(self, |changes| async move { Some((changes.next().await, changes)) })
-            .flat_map(futures::stream::iter)
+        let sets =
+            futures::stream::unfold(self, |changes| async move { Some((changes.next().await, changes)) });
+        sets.flat_map(|set| {
+            let parts = futures::stream::iter(set).chunks(PART).enumerate().then(|(at, part)| async move {
+                if at > 0 {
+                    tokio::time::sleep(BETWEEN_PARTS).await;
+                }
+                futures::stream::iter(part)
+            });
+            parts.flatten()
+        })
     }
 }
 

@@ -24,9 +24,10 @@ use roster::Roster;
 /// changed at a time, so that making and removing volumes does not wait for all of them.
 pub const CONCURRENCY: u16 = 256;
 
-/// Volumes are woken by their own changes, and all of them when the list of nodes has changed.
+/// Volumes are woken by their own changes, and all of them when the list of nodes has changed, if there is something
+/// to do about them then.
 pub fn wakes(caches: &Caches, roster: Roster) -> impl Stream<Item = ObjectRef<GlusterVolume>> + Send + use<> {
-    let volumes = caches.volumes.clone();
+    let (volumes, seen, here) = (caches.volumes.clone(), caches.volumes.clone(), roster.clone());
     let lists = stream::unfold(roster, |mut roster| async move {
         roster.changed().await;
         Some(((), roster))
@@ -34,7 +35,10 @@ pub fn wakes(caches: &Caches, roster: Roster) -> impl Stream<Item = ObjectRef<Gl
     let all = lists.flat_map(move |()| {
         stream::iter(volumes.list().into_iter().map(|volume| ObjectRef::from_obj(volume.as_ref())))
     });
-    stream::select(caches.volumes.changes().stream(), all)
+    stream::select(caches.volumes.changes().stream(), all).filter(move |volume| {
+        let due = seen.get_ref(volume).is_some_and(|volume| due(&volume, &here).is_some());
+        futures::future::ready(due)
+    })
 }
 
 /// One pass over a volume.

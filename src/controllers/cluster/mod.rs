@@ -9,14 +9,14 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
-use super::{Context, PassError, adopt, release, usage};
-use crate::placement::{Index, transport_name};
+use super::usage::Usage;
+use super::{Context, PassError, adopt, release};
+use crate::placement::transport_name;
 use crate::resources::{
-    ClusterCapacity, ClusterCounts, FAILED, GlusterCluster, GlusterNode, GlusterVolume, LargestVolume, READY,
-    condition_is, id_of, set_condition,
+    ClusterCapacity, ClusterCounts, FAILED, GlusterCluster, GlusterNode, LargestVolume, READY, condition_is,
+    id_of, set_condition,
 };
 use crate::store::Caches;
-use crate::units::Bytes;
 
 /// How soon a cluster with a problem is looked at again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ pub type Largest = (Instant, LargestVolume);
 
 /// Clusters are woken by their own changes, by those of their nodes and devices, and by their first
 /// and last volume. Other volumes do not wake them: they are counted at the next regular look.
-pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterCluster>> + Send + use<> {
+pub fn wakes(caches: &Caches, usage: &Usage) -> impl Stream<Item = ObjectRef<GlusterCluster>> + Send + use<> {
     let nodes = caches.nodes.clone();
     let of_node = nodes.changes().stream().filter_map({
         let nodes = nodes.clone();
@@ -44,10 +44,10 @@ pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterCluster>> +
         futures::future::ready(node.map(|node| ObjectRef::new(&node.spec.cluster)))
     });
     let clusters = caches.clusters.clone();
-    let of_volumes = usage::wakes(caches, move |usage| {
+    let of_volumes = usage.wakes(move |usage| {
         let stale = |cluster: &&Arc<GlusterCluster>| {
             let counts = cluster.status.as_ref().and_then(|status| status.counts).unwrap_or_default();
-            (counts.volumes > 0) != usage.in_cluster(&cluster.name_any())
+            (counts.volumes > 0) != (usage.in_cluster(&cluster.name_any()).volumes > 0)
         };
         clusters.list().iter().filter(stale).map(|cluster| ObjectRef::from_obj(cluster.as_ref())).collect()
     });
@@ -61,17 +61,14 @@ pub async fn pass(cluster: Arc<GlusterCluster>, context: Arc<Context>) -> Result
     // What was given up is only kept to be read about.
     let counts = |node: &GlusterNode| node.spec.cluster == name && !condition_is(node.conditions(), FAILED);
     let nodes = context.caches.nodes.list().iter().filter(|node| counts(node)).count();
-    let volumes = context.caches.volumes.list();
-    let volumes: Vec<_> = volumes.iter().filter(|volume| placed_in(volume) == Some(name.as_str())).collect();
+    let volumes = context.usage.now().in_cluster(&name).volumes;
     if cluster.metadata.deletion_timestamp.is_some() {
-        if nodes == 0 && volumes.is_empty() {
+        if nodes == 0 && volumes == 0 {
             context.largest.lock().remove(&name);
             return release(&context, cluster.as_ref()).await;
         }
-        let text = format!(
-            "its removal waits: it has {nodes} nodes and {} volumes, delete them first",
-            volumes.len()
-        );
+        let text =
+            format!("its removal waits: it has {nodes} nodes and {volumes} volumes, delete them first");
         return report(&context, &cluster, Some(("Deleting", text))).await;
     }
     if adopt(&context, cluster.as_ref()).await? {
@@ -93,7 +90,7 @@ async fn report(
     status.observed_generation = generation;
     status.transport = Some(transport_name(&cluster.spec.transport).into());
     let (counts, mut capacity, ready) = add_up(context, &cluster.name_any());
-    let (largest, is_new) = largest_lately(context, &cluster.name_any());
+    let (largest, is_new) = largest_lately(context, &cluster.name_any()).await?;
     capacity.largest = largest;
     status.counts = Some(counts);
     status.capacity = Some(capacity);
@@ -131,41 +128,19 @@ fn add_up(context: &Context, cluster: &str) -> (ClusterCounts, ClusterCapacity, 
             capacity.total = capacity.total.plus(total);
         }
     }
-    let mut taken = Bytes(0);
-    for volume in context.caches.volumes.list() {
-        if placed_in(&volume) == Some(cluster) {
-            counts.volumes += 1;
-            let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
-            taken = taken.plus(placement.into_iter().flat_map(|p| &p.bricks).map(|brick| brick.need()).sum());
-        }
-    }
-    capacity.free = capacity.total.minus(taken);
+    let share = context.usage.now().in_cluster(cluster);
+    counts.volumes = share.volumes;
+    capacity.free = capacity.total.minus(share.taken);
     (counts, capacity, ready)
 }
 
 /// What fits, as it was found last if that is not long ago; and whether it was looked for now.
-fn largest_lately(context: &Context, cluster: &str) -> (LargestVolume, bool) {
+async fn largest_lately(context: &Context, cluster: &str) -> Result<(LargestVolume, bool), PassError> {
     let last = context.largest.lock().get(cluster).copied();
     if let Some((_, found)) = last.filter(|(at, _)| at.elapsed() < LARGEST_EVERY) {
-        return (found, false);
+        return Ok((found, false));
     }
-    let found = largest(context, cluster);
+    let found = context.placing.largest(cluster).await?;
     context.largest.lock().insert(cluster.to_owned(), (Instant::now(), found));
-    (found, true)
-}
-
-/// What fits by what the caches show. The task that places knows better, and is not held up for this.
-fn largest(context: &Context, cluster: &str) -> LargestVolume {
-    let caches = &context.caches;
-    let mut index = Index::default();
-    index.set_topology(&caches.clusters.list(), &caches.nodes.list(), &caches.devices.list());
-    for volume in caches.volumes.list() {
-        index.see_volume(&volume.name_any(), Some(&volume));
-    }
-    index.largest(cluster)
-}
-
-fn placed_in(volume: &GlusterVolume) -> Option<&str> {
-    let placement = volume.status.as_ref()?.placement.as_ref()?;
-    Some(placement.cluster.as_str())
+    Ok((found, true))
 }

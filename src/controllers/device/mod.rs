@@ -12,7 +12,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
 use super::node::look_at_groups;
-use super::{Context, PassError, adopt, evacuation, kept, release, usage, usage::Usage};
+use super::{Context, PassError, adopt, evacuation, kept, release, usage::Usage};
 use crate::executor::ops::lvm;
 use crate::executor::{Batch, LOOK_DEADLINE, LVM_DEADLINE, RunError, Step, Transport, run};
 use crate::placement::transport_name;
@@ -29,7 +29,7 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// Devices are woken by their own changes, by those of their nodes when one of the two is ready and
 /// the other is not, and by their first and last brick.
-pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterDevice>> + Send + use<> {
+pub fn wakes(caches: &Caches, usage: &Usage) -> impl Stream<Item = ObjectRef<GlusterDevice>> + Send + use<> {
     let devices = caches.devices.clone();
     let nodes = caches.nodes.clone();
     let by_node = nodes.changes().stream().flat_map(move |node| {
@@ -42,7 +42,7 @@ pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterDevice>> + 
         stream::iter(waits.map(|device| ObjectRef::from_obj(device.as_ref())).collect::<Vec<_>>())
     });
     let devices = caches.devices.clone();
-    let by_brick = usage::wakes(caches, move |usage| {
+    let by_brick = usage.wakes(move |usage| {
         let stale = |device: &&Arc<GlusterDevice>| {
             let written = device.status.as_ref().and_then(|status| status.bricks).unwrap_or_default();
             (written > 0) != (usage.on_device(id_of(device.as_ref())) > 0)
@@ -210,7 +210,7 @@ async fn report(
     status.observed_generation = generation;
     status.transport = Some(transport.into());
     status.looked = look_asked(device).or(status.looked);
-    status.bricks = Some(Usage::of(&context.caches.volumes.list()).on_device(id_of(device)));
+    status.bricks = Some(context.usage.now().on_device(id_of(device)));
     let mut again = RETRY;
     match found {
         Found::Ready { pv_uuid, paths, capacity } => {
@@ -326,7 +326,7 @@ async fn blocked(context: &Context, device: &GlusterDevice, text: String) -> Res
     let mut reported = device.clone();
     let generation = device.metadata.generation.unwrap_or_default();
     let status = reported.status.get_or_insert_default();
-    status.bricks = Some(Usage::of(&context.caches.volumes.list()).on_device(id_of(device)));
+    status.bricks = Some(context.usage.now().on_device(id_of(device)));
     set_condition(&mut status.conditions, Timestamp::now(), generation, (READY, "False", "Deleting"), text);
     context.store.report(device, &reported, reported.status != device.status).await?;
     Ok(Action::requeue(RETRY))

@@ -175,7 +175,7 @@ fn put(
         let shelf = shelves.get(change.shelf).map_or("", String::as_str);
         let key = format!("{shelf}/{}", change.path);
         match &change.after {
-            Some(object) => drop(objects.insert(key.as_str(), &object.bytes[..])?),
+            Some(object) => drop(objects.insert(key.as_str(), &object.bytes()[..])?),
             None => drop(objects.remove(key.as_str())?),
         }
     }

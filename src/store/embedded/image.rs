@@ -2,7 +2,7 @@
 //!
 //! Readers take this and never the database. Watchers hold a number, not a queue: the version up to which
 //! they have read. The log keeps what was before each change, so that a selector watch can tell "began to
-//! match" from "changed", and a list of several pages can show one moment.
+//! match" from "changed", and a list of several pages can show one moment. What leaves the log is packed.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -32,10 +32,38 @@ pub(super) struct Window {
     pub(super) bytes: usize,
 }
 
+/// The objects of a kind.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shelf {
+    objects: BTreeMap<Path, Arc<Stored>>,
+    /// What the others are packed against: the first one that rested.
+    like: Option<Arc<[u8]>>,
+}
+
+impl Shelf {
+    /// Adds an object, or another state of it.
+    pub(super) fn put(&mut self, path: Path, object: Arc<Stored>) {
+        self.objects.insert(path, object);
+    }
+
+    pub(super) fn contains(&self, path: &str) -> bool {
+        self.objects.contains_key(path)
+    }
+
+    /// Packs an object.
+    pub(super) fn pack(&mut self, path: &str) {
+        let Some(object) = self.objects.get_mut(path) else { return };
+        let like = self.like.get_or_insert_with(|| Arc::from(&object.bytes()[..]));
+        if let Some(packed) = object.packed(like) {
+            *object = Arc::new(packed);
+        }
+    }
+}
+
 /// The committed state.
 #[derive(Debug)]
 pub(super) struct Image {
-    shelves: Vec<BTreeMap<Path, Arc<Stored>>>,
+    shelves: Vec<Shelf>,
     log: VecDeque<Change>,
     log_bytes: usize,
     window: Window,
@@ -47,7 +75,7 @@ pub(super) struct Image {
 
 impl Image {
     /// An image of what was loaded: the past is not known.
-    pub(super) fn new(shelves: Vec<BTreeMap<Path, Arc<Stored>>>, head: u64, window: Window) -> Image {
+    pub(super) fn new(shelves: Vec<Shelf>, head: u64, window: Window) -> Image {
         Image { shelves, log: VecDeque::new(), log_bytes: 0, window, head, floor: head }
     }
 
@@ -66,23 +94,24 @@ impl Image {
     }
 
     pub(super) fn get(&self, shelf: usize, path: &str) -> Option<&Arc<Stored>> {
-        self.shelves.get(shelf)?.get(path)
+        self.shelves.get(shelf)?.objects.get(path)
     }
 
     /// The path as the shelf spells it, to be shared instead of copied.
     pub(super) fn path(&self, shelf: usize, path: &str) -> Option<Path> {
-        self.shelves.get(shelf)?.get_key_value(path).map(|(path, _)| path.clone())
+        self.shelves.get(shelf)?.objects.get_key_value(path).map(|(path, _)| path.clone())
     }
 
     /// A whole shelf, in order of path.
     pub(super) fn shelf(&self, shelf: usize) -> impl DoubleEndedIterator<Item = (&Path, &Arc<Stored>)> {
-        self.shelves.get(shelf).into_iter().flatten()
+        self.shelves.get(shelf).into_iter().flat_map(|shelf| &shelf.objects)
     }
 
     /// The part of a shelf from `start` on.
     pub(super) fn from(&self, shelf: usize, start: &str) -> impl Iterator<Item = (&Path, &Arc<Stored>)> {
         use std::ops::Bound::{Included, Unbounded};
-        self.shelves.get(shelf).into_iter().flat_map(move |s| s.range::<str, _>((Included(start), Unbounded)))
+        let shelf = self.shelves.get(shelf).into_iter();
+        shelf.flat_map(move |shelf| shelf.objects.range::<str, _>((Included(start), Unbounded)))
     }
 
     /// The changes after `version`, oldest first; `None` when they are no longer all known, or when the
@@ -112,8 +141,8 @@ impl Image {
                 continue;
             };
             match &change.after {
-                Some(after) => drop(shelf.insert(change.path.clone(), after.clone())),
-                None => drop(shelf.remove(&change.path)),
+                Some(after) => shelf.put(change.path.clone(), after.clone()),
+                None => drop(shelf.objects.remove(&change.path)),
             }
             self.head = change.version;
             self.log_bytes += weight(&change);
@@ -125,11 +154,20 @@ impl Image {
             };
             self.log_bytes -= weight(&oldest);
             self.floor = oldest.version;
+            self.rest(&oldest);
+        }
+    }
+
+    /// Packs what a change has left, if nothing has changed it since: the log has forgotten it.
+    fn rest(&mut self, change: &Change) {
+        let Some(shelf) = self.shelves.get_mut(change.shelf) else { return };
+        if shelf.objects.get(&change.path).is_some_and(|now| now.version == change.version) {
+            shelf.pack(&change.path);
         }
     }
 }
 
 /// What a change keeps alive that the shelves do not.
 fn weight(change: &Change) -> usize {
-    change.before.as_ref().map_or(0, |b| b.bytes.len())
+    change.before.as_ref().map_or(0, |before| before.weight())
 }

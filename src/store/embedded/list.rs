@@ -136,7 +136,7 @@ fn write(asked: &Asked<'_>, filter: &Filter, page: &Page) -> Bytes {
         json!(kind),
         json!(api_version)
     );
-    let size: usize = page.items.iter().map(|i| i.bytes.len() + 1).sum();
+    let size: usize = page.items.iter().map(|i| i.len() + 1).sum();
     let mut bytes = Vec::with_capacity(head.len() + size + 2);
     bytes.extend_from_slice(head.as_bytes());
     for (at, object) in page.items.iter().enumerate() {

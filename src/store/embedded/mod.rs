@@ -13,7 +13,7 @@
 //!                     write queue -> writer thread: one durable transaction per batch
 //!                                        |
 //!                                        v publish
-//!        get, list, watch <- image (all objects as bytes, log of recent changes)
+//!        get, list, watch <- image (all objects as bytes, packed when they rest; log of recent changes)
 //! ```
 //!
 //! Guarantees: an answered write is on disk. Nothing is visible before it is. A failed commit leaves no
@@ -31,6 +31,7 @@ mod kind;
 mod list;
 mod metadata;
 mod object;
+mod packed;
 mod patch;
 mod projection;
 mod route;
@@ -45,7 +46,7 @@ mod tests;
 mod watch;
 mod write;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -56,7 +57,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use parking_lot::RwLock;
 
 use self::database::{Database, DatabaseError};
-use self::image::{Change, Image, Path, Window};
+use self::image::{Change, Image, Path, Shelf, Window};
 use self::kind::{Kind, Kinds};
 use self::object::{Draft, Object, Stored};
 use self::service::Shared;
@@ -243,7 +244,7 @@ impl Embedded {
 
 /// What was loaded, and the changes that bring it up to date.
 struct Loaded {
-    shelves: Vec<BTreeMap<Path, Arc<Stored>>>,
+    shelves: Vec<Shelf>,
     head: u64,
     /// Size of all objects, in bytes.
     live: u64,
@@ -252,7 +253,7 @@ struct Loaded {
 
 fn load(kinds: &Kinds, namespaces: &[String], database: &Database) -> Result<Loaded, OpenError> {
     let header = database.header()?;
-    let shelves = vec![BTreeMap::new(); kinds.shelves().len()];
+    let shelves = vec![Shelf::default(); kinds.shelves().len()];
     let mut loaded = Loaded { shelves, head: header.head, live: 0, changes: vec![] };
     let now = Timestamp::now();
     let mut unknown = 0;
@@ -275,9 +276,11 @@ fn load(kinds: &Kinds, namespaces: &[String], database: &Database) -> Result<Loa
         }
         let path = Path::from(path);
         let stored = Arc::new(draft(kind, object, now).seal(version));
-        loaded.shelves[shelf].insert(path.clone(), stored.clone());
         if changed {
             loaded.put(shelf, path, stored);
+        } else {
+            loaded.shelves[shelf].put(path.clone(), stored);
+            loaded.shelves[shelf].pack(&path);
         }
         Ok::<(), OpenError>(())
     })?;
@@ -298,7 +301,7 @@ impl Loaded {
     fn put(&mut self, shelf: usize, path: Path, stored: Arc<Stored>) {
         self.head += 1;
         let after = Arc::new(stored.with_version(self.head));
-        self.shelves[shelf].insert(path.clone(), after.clone());
+        self.shelves[shelf].put(path.clone(), after.clone());
         self.changes.push(Change { version: self.head, shelf, path, before: None, after: Some(after) });
     }
 
@@ -309,7 +312,7 @@ impl Loaded {
         };
         for name in namespaces {
             let path = Path::from(format!("/{name}"));
-            if self.shelves[kind.shelf].contains_key(&path) {
+            if self.shelves[kind.shelf].contains(&path) {
                 continue;
             }
             let metadata = ObjectMeta {

@@ -1,11 +1,12 @@
 //! One object: parsed while a request looks at it, serialized while it is kept.
 //!
-//! The image holds an object as the bytes that go out on the wire, plus the few values by which it is
+//! The image holds an object as the bytes that go out on the wire (packed when it rests), plus the few values by which it is
 //! selected. Two spots in those bytes are remembered: where the resource version stands, so that it can be
 //! set without parsing when the write gets its turn, and where the metadata lies, so that a metadata-only
 //! answer is a slice.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -13,6 +14,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::kind::Kind;
+use super::packed::Text;
 
 /// An object taken apart. `api_version` and `kind` are what the sender wrote.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -147,7 +149,7 @@ impl Draft {
         let grown = bytes.len() - before.len();
         bytes.extend_from_slice(after);
         Stored {
-            bytes: Bytes::from(bytes),
+            text: Text::Plain(Bytes::from(bytes)),
             version,
             version_at: self.insert_at + MEMBER.len(),
             metadata: self.metadata.start..self.metadata.end + grown,
@@ -161,7 +163,7 @@ impl Draft {
 /// One version of one object as it is kept.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
-    pub(super) bytes: Bytes,
+    text: Text,
     pub(super) version: u64,
     version_at: usize,
     metadata: Range<usize>,
@@ -175,14 +177,14 @@ impl Stored {
     /// The same content under another version: what a watch reports for a deletion.
     pub(super) fn with_version(&self, version: u64) -> Stored {
         let old = self.version_at..self.version_at + self.version.to_string().len();
-        let digits = version.to_string();
-        let mut bytes = Vec::with_capacity(self.bytes.len() + digits.len());
-        bytes.extend_from_slice(&self.bytes[..old.start]);
+        let (digits, plain) = (version.to_string(), self.bytes());
+        let mut bytes = Vec::with_capacity(plain.len() + digits.len());
+        bytes.extend_from_slice(&plain[..old.start]);
         bytes.extend_from_slice(digits.as_bytes());
-        bytes.extend_from_slice(&self.bytes[old.end..]);
+        bytes.extend_from_slice(&plain[old.end..]);
         let end = self.metadata.end - old.len() + digits.len();
         Stored {
-            bytes: Bytes::from(bytes),
+            text: Text::Plain(Bytes::from(bytes)),
             version,
             version_at: self.version_at,
             metadata: self.metadata.start..end,
@@ -192,9 +194,29 @@ impl Stored {
         }
     }
 
+    /// The whole object as JSON text.
+    pub(super) fn bytes(&self) -> Bytes {
+        self.text.bytes()
+    }
+
+    /// The length of that, in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// What its text takes in memory, in bytes.
+    pub(super) fn weight(&self) -> usize {
+        self.text.weight()
+    }
+
+    /// The same with its text packed, if that is worth it.
+    pub(super) fn packed(&self, like: &Arc<[u8]>) -> Option<Stored> {
+        Some(Stored { text: self.text.packed(like)?, ..self.clone() })
+    }
+
     /// The `metadata` object as JSON text.
-    pub(super) fn metadata(&self) -> &[u8] {
-        &self.bytes[self.metadata.clone()]
+    pub(super) fn metadata(&self) -> Bytes {
+        self.bytes().slice(self.metadata.clone())
     }
 
     /// The value of a label.
@@ -230,7 +252,7 @@ mod tests {
     }
 
     fn parsed(object: &Stored) -> Value {
-        serde_json::from_slice(&object.bytes).unwrap()
+        serde_json::from_slice(&object.bytes()).unwrap()
     }
 
     #[test]
@@ -248,7 +270,7 @@ mod tests {
         assert_eq!(parsed(&ten), expected);
         assert_eq!(parsed(&ten.with_version(1)), parsed(&nine.with_version(1)));
         for (object, version) in [(&nine, "9"), (&ten, "10")] {
-            let metadata: Value = serde_json::from_slice(object.metadata()).unwrap();
+            let metadata: Value = serde_json::from_slice(&object.metadata()).unwrap();
             assert_eq!(metadata["resourceVersion"], json!(version));
             assert_eq!(metadata["name"], json!("a"));
         }

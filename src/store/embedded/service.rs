@@ -197,7 +197,7 @@ async fn change(shared: &Shared, asked: &Asked<'_>, wish: &Wish) -> Result<Respo
 fn decide(asked: &Asked<'_>, wish: &Wish, current: &Stored) -> Result<Decision, Refusal> {
     let kind = asked.kind;
     let unreadable = |e: serde_json::Error| Refusal::storage(format!("the stored object: {e}"));
-    let old = Object::parse(&current.bytes).map_err(unreadable)?;
+    let old = Object::parse(&current.bytes()).map_err(unreadable)?;
     let terms = Terms {
         part: if asked.status { Part::Status } else { Part::Main },
         strict: asked.query.strict()?,
@@ -219,7 +219,7 @@ fn decide(asked: &Asked<'_>, wish: &Wish, current: &Stored) -> Result<Decision, 
 }
 
 fn gone_status(asked: &Asked<'_>, last: &Stored) -> Bytes {
-    let uid = Object::parse(&last.bytes).ok().and_then(|o| o.metadata.uid).unwrap_or_default();
+    let uid = Object::parse(&last.bytes()).ok().and_then(|o| o.metadata.uid).unwrap_or_default();
     deleted(asked.kind, &asked.name, &uid)
 }
 

@@ -14,19 +14,20 @@ pub(super) fn shown(kind: &Kind, shape: Shape, object: &Stored) -> Bytes {
         Shape::Metadata => {
             const HEAD: &[u8] =
                 br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#;
-            let mut bytes = Vec::with_capacity(HEAD.len() + object.metadata().len() + 1);
+            let metadata = object.metadata();
+            let mut bytes = Vec::with_capacity(HEAD.len() + metadata.len() + 1);
             bytes.extend_from_slice(HEAD);
-            bytes.extend_from_slice(object.metadata());
+            bytes.extend_from_slice(&metadata);
             bytes.push(b'}');
             Bytes::from(bytes)
         }
-        Shape::Full if kind.renames.is_empty() => object.bytes.clone(),
-        Shape::Full => match Object::parse(&object.bytes) {
+        Shape::Full if kind.renames.is_empty() => object.bytes(),
+        Shape::Full => match Object::parse(&object.bytes()) {
             Ok(mut parsed) => {
                 rename(&mut parsed.rest, kind.renames.iter().map(|(kept, shown)| (*kept, *shown)));
                 Bytes::from(parsed.to_value(&kind.api_version(), &kind.kind).to_string())
             }
-            Err(_) => object.bytes.clone(), // cannot be: we wrote it
+            Err(_) => object.bytes(), // cannot be: we wrote it
         },
     }
 }

@@ -3,7 +3,8 @@
 
 use super::{
     command::{Done, Words},
-    state::{Data, Dir, Line, Node, Place, State, dashed},
+    fstab::Line,
+    state::{Data, Dir, Node, Place, State, dashed},
     text::{Device, Text},
 };
 
@@ -318,7 +319,7 @@ fn fstab(node: &Node, file: &str) -> Option<String> {
         let dir = line.dir.to_string();
         format!("{} {dir} xfs {} 1 2\n", line.device.path(&dir), line.options)
     };
-    Some(lines.iter().map(print).collect())
+    Some(lines.lines().map(print).collect())
 }
 
 fn fstab_add(node: &mut Node, file: &str, device: &str, dir: &str, options: &str) -> Done {
@@ -326,27 +327,12 @@ fn fstab_add(node: &mut Node, file: &str, device: &str, dir: &str, options: &str
     let dir = Text::from(dir);
     // The directory exists already: its name is shared.
     let dir = node.places.get_key_value(&dir).map_or(dir, |(known, _)| known.clone());
-    let lines = node.fstabs.entry(file.into()).or_default();
-    if lines.iter().any(|line| line.dir == dir) {
-        return Done::wrote("");
-    }
-    let options = Text::from(options);
-    let known = lines.last().map(|line| &line.options).filter(|known| **known == options);
-    let options = known.cloned().unwrap_or(options);
-    let line = Line { device, dir, options };
-    if lines.len() == lines.capacity() {
-        lines.reserve_exact(16);
-    }
-    lines.push(line);
-    Done::changed()
+    let line = Line { device, dir, options: options.into() };
+    Done { changed: node.fstabs.entry(file.into()).or_default().add(line), ..Done::wrote("") }
 }
 
 fn fstab_remove(node: &mut Node, file: &str, dir: &str) -> Done {
     let dir = Text::from(dir);
-    let Some(lines) = node.fstabs.get_mut(&Text::from(file)) else {
-        return Done::wrote("");
-    };
-    let before = lines.len();
-    lines.retain(|line| line.dir != dir);
-    Done { changed: lines.len() != before, ..Done::wrote("") }
+    let changed = node.fstabs.get_mut(&Text::from(file)).is_some_and(|lines| lines.remove(&dir));
+    Done { changed, ..Done::wrote("") }
 }

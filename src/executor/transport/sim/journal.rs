@@ -46,7 +46,7 @@ pub enum SimError {
 
 /// When the journal has grown this large and larger than the state, the state is written anew: reading
 /// the journal takes longer than reading the state, and writing the state must not become the main work.
-const COMPACT_AT: u64 = 32 << 20;
+const COMPACT_AT: u64 = 128 << 20;
 
 /// Something that changed the state.
 #[derive(Debug, Serialize, Deserialize)]
@@ -212,7 +212,7 @@ fn read_state(directory: &Path) -> Result<Option<(Stored, u64)>, SimError> {
     };
     let corrupt = |source| SimError::Corrupt { path, line: 1, source };
     let mut stored: Stored = serde_json::from_slice(&text).map_err(corrupt)?;
-    stored.state.nodes.values_mut().for_each(super::state::Node::share);
+    stored.state.nodes.values_mut().for_each(super::state::Node::complete);
     stored.state.pools.values_mut().for_each(super::state::Pool::count_paths);
     Ok(Some((stored, text.len() as u64)))
 }

@@ -70,7 +70,7 @@ fn create_pool(vg: &mut Vg, vg_name: &str, pool: &str, wanted: &Wanted) -> Resul
     }
     vg.spare = spare;
     let lv = Lv { extents: data, meta, tags: wanted.tags.clone(), data: None };
-    vg.lvs.insert(pool.into(), lv);
+    vg.add(pool.into(), lv);
     Ok(())
 }
 
@@ -117,7 +117,7 @@ fn insert_lv(
     // Tags that its pool has too are held once.
     let tags = vg.lvs.get(&data.pool).map(|pool| &pool.tags).filter(|pool| *pool == tags).unwrap_or(tags);
     let lv = Lv { extents, meta: 0, tags: tags.clone(), data: Some(Box::new(data)) };
-    vg.lvs.insert(key, lv);
+    vg.add(key, lv);
     Ok(())
 }
 

@@ -24,7 +24,7 @@ pub(super) fn run(state: &mut State, node: &Text, words: &Words) -> Answer {
     if let Some(bytes) = data {
         let wanted = extents(vg, bytes);
         larger(vg, extends, wanted, if is_thin { 0 } else { wanted.saturating_sub(extends) })?;
-        vg.lvs.entry(key).and_modify(|lv| lv.extents = wanted);
+        vg.resize(&key, |lv| lv.extents = wanted);
     } else if let Some(bytes) = metadata {
         let (has, wanted) = (lv.meta, extents(vg, bytes));
         if wanted == has {
@@ -33,7 +33,7 @@ pub(super) fn run(state: &mut State, node: &Text, words: &Words) -> Answer {
         let spare = wanted.saturating_sub(vg.spare);
         larger(vg, has, wanted, wanted.saturating_sub(has) + spare)?;
         vg.spare += spare;
-        vg.lvs.entry(key).and_modify(|lv| lv.meta = wanted);
+        vg.resize(&key, |lv| lv.meta = wanted);
     }
     Ok(Done::changed())
 }

@@ -168,6 +168,7 @@ fn vgcreate(state: &mut State, node: &Text, words: &Words) -> Answer {
         spare: 0,
         tags: tags(words, ""),
         lvs: Default::default(),
+        taken: 0,
     };
     node.vgs.insert(vg, made);
     Ok(Done::changed())
@@ -273,7 +274,7 @@ fn remove_one(vg: &mut Vg, vg_name: &str, key: &Text) -> Result<Vec<Text>, Strin
         return Err(format!("  Logical volume {vg_name}/{busy} contains a filesystem in use.\n"));
     }
     for name in &going {
-        vg.lvs.remove(name);
+        vg.take_away(name);
     }
     if is_pool && vg.lvs.values().all(|lv| lv.data.is_some()) {
         vg.spare = 0;

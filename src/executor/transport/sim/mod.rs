@@ -39,6 +39,7 @@ mod command;
 mod disks;
 mod faults;
 mod files;
+mod fstab;
 mod gluster;
 mod heal;
 mod journal;

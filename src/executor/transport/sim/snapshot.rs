@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
+    fstab::Fstab,
     state::{Disk, Node, Pool, State, Vg, dashed},
     text::Text,
 };
@@ -132,7 +133,7 @@ fn host(node: &Node) -> HostSnapshot {
         .places
         .iter()
         .filter_map(|(dir, place)| Some((place.device.as_ref()?.path(&dir.to_string()), dir.to_string())));
-    let lines = node.fstabs.values().flatten();
+    let lines = node.fstabs.values().flat_map(Fstab::lines);
     let fstab = lines.map(|line| (line.device.path(&line.dir.to_string()), line.dir.to_string()));
     let mut host = HostSnapshot {
         boots: node.boots,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use super::fstab::{Fstab, Line};
 use super::text::{Device, Text};
 use crate::units::{Bytes, Id};
 
@@ -37,7 +38,7 @@ pub(super) struct Node {
     /// Directories of the root file system that were made, and mounts.
     pub(super) places: BTreeMap<Text, Place>,
     /// The lines of each fstab, by its path.
-    pub(super) fstabs: BTreeMap<Text, Vec<Line>>,
+    pub(super) fstabs: BTreeMap<Text, Fstab>,
     /// The trusted pool it is in; none if it is alone and has no volumes.
     pub(super) pool: Option<u32>,
 }
@@ -70,6 +71,9 @@ pub(super) struct Vg {
     /// Separated by commas.
     pub(super) tags: Text,
     pub(super) lvs: BTreeMap<Text, Lv>,
+    /// Extents that they take: every new one is compared with what is free.
+    #[serde(skip)]
+    pub(super) taken: u32,
 }
 
 /// A thin pool, a thin logical volume or a plain one.
@@ -117,14 +121,6 @@ pub(super) struct Place {
     pub(super) device: Option<Device>,
     /// How many directories were made in it.
     pub(super) children: u32,
-}
-
-/// A line of an fstab.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Line {
-    pub(super) device: Device,
-    pub(super) dir: Text,
-    pub(super) options: Text,
 }
 
 /// A trusted pool.
@@ -250,7 +246,7 @@ impl State {
                 dir.running = false;
             }
         }
-        let lines: Vec<Line> = node.fstabs.values().flatten().cloned().collect();
+        let lines: Vec<Line> = node.fstabs.values().flat_map(Fstab::lines).cloned().collect();
         for line in lines {
             // A line whose device or directory is gone is skipped, as with the option `nofail`.
             let dir = line.dir.to_string();
@@ -284,14 +280,13 @@ impl State {
 }
 
 impl Node {
-    /// Holds texts once that it has several times: after it was read from a file.
-    pub(super) fn share(&mut self) {
-        for line in self.fstabs.values_mut().flatten() {
-            if let Some((dir, _)) = self.places.get_key_value(&line.dir) {
-                line.dir = dir.clone();
-            }
+    /// Fills in what a file does not say, and holds texts once that it has several times: after it was read.
+    pub(super) fn complete(&mut self) {
+        for fstab in self.fstabs.values_mut() {
+            fstab.share(|dir| self.places.get_key_value(dir).map(|(dir, _)| dir.clone()));
         }
         for vg in self.vgs.values_mut() {
+            vg.taken = vg.lvs.values().map(Lv::allocated).sum();
             let tags: BTreeMap<Text, Text> =
                 vg.lvs.iter().map(|(name, lv)| (name.clone(), lv.tags.clone())).collect();
             for lv in vg.lvs.values_mut() {
@@ -308,7 +303,7 @@ impl Node {
             && self.pool.is_none()
             && self.disks.is_empty()
             && self.places.is_empty()
-            && self.fstabs.values().all(Vec::is_empty)
+            && self.fstabs.values().all(Fstab::is_empty)
     }
 
     /// The logical volume that a device path means, as volume group and name.
@@ -432,8 +427,29 @@ impl Volume {
 impl Vg {
     /// Extents that no logical volume has.
     pub(super) fn free(&self) -> u32 {
-        let used = self.lvs.values().map(Lv::allocated).sum::<u32>() + self.spare;
-        self.extents.saturating_sub(used)
+        self.extents.saturating_sub(self.taken + self.spare)
+    }
+
+    /// Adds a logical volume under a name that nothing has.
+    pub(super) fn add(&mut self, name: Text, lv: Lv) {
+        self.taken += lv.allocated();
+        self.lvs.insert(name, lv);
+    }
+
+    /// Changes the extents of a logical volume.
+    pub(super) fn resize(&mut self, name: &Text, change: impl FnOnce(&mut Lv)) {
+        if let Some(lv) = self.lvs.get_mut(name) {
+            self.taken -= lv.allocated();
+            change(lv);
+            self.taken += lv.allocated();
+        }
+    }
+
+    /// Takes a logical volume away.
+    pub(super) fn take_away(&mut self, name: &Text) {
+        if let Some(lv) = self.lvs.remove(name) {
+            self.taken -= lv.allocated();
+        }
     }
 }
 
