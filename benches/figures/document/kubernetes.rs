@@ -12,8 +12,8 @@ pub fn section() -> String {
 200 claims made at once on etcd, kube-apiserver and kube-controller-manager of this machine; ours places and stores a
 volume for each (simulated nodes, replica 3), external-provisioner 6.3.0 has a driver behind it that makes nothing:
 *tuned* with 100 requests a second and 200 in a burst, *default* with 5 and 10. The controller manager's own limit is
-raised to 1000 requests a second: with its default it binds 4 claims a second for everybody. Best of three rounds
-(default: one). Requests and writes are those of the provisioner alone, from the API server's audit log.
+raised to 1000 requests a second: with its default it binds 4 claims a second for everybody. Best of three rounds, in
+turns (default: one). Requests and writes are those of the provisioner alone, from the API server's audit log.
 
 | | Bound/s | p50 ms | p99 ms | PV/s | p50 ms | p99 ms | deleted/s | requests a claim | writes a claim | writes a delete | CPU ms a claim, there and back | load | others |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|---|
