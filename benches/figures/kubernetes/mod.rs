@@ -74,11 +74,8 @@ pub fn measure() {
     let claims = runtime.block_on(Claims::new(&plane.cluster.admin()));
     let only = std::env::var("ONLY").ok();
     let measured = |contender: &Contender| only.as_ref().is_none_or(|only| only == contender.name());
-    let mut tallies: Vec<(Contender, Tally)> = Contender::ALL
-        .into_iter()
-        .filter(measured)
-        .map(|contender| (contender, Tally::default()))
-        .collect();
+    let mut tallies: Vec<(Contender, Tally)> =
+        Contender::ALL.into_iter().filter(measured).map(|contender| (contender, Tally::default())).collect();
     for round in 0..ROUNDS {
         for (contender, tally) in tallies.iter_mut().filter(|(contender, _)| contender.rounds() > round) {
             let served = plane.serve(*contender);

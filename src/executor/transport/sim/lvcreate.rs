@@ -2,8 +2,9 @@
 
 use super::{
     command::{Done, Words},
+    group::{Lv, Vg},
     lvm::{Answer, FAILED, MIB, extents, no_vg, operand, size, tags},
-    state::{Data, Lv, State, Vg},
+    state::{Data, State},
     text::Text,
 };
 

@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 
 use super::{
     command::{Done, Words},
+    group::Vg,
     lvm::{Answer, FAILED, extents, no_lv, no_vg, operand, size},
-    state::{State, Vg},
+    state::State,
     text::Text,
 };
 
@@ -24,7 +25,7 @@ pub(super) fn run(state: &mut State, node: &Text, words: &Words) -> Answer {
     if let Some(bytes) = data {
         let wanted = extents(vg, bytes);
         larger(vg, extends, wanted, if is_thin { 0 } else { wanted.saturating_sub(extends) })?;
-        vg.resize(&key, |lv| lv.extents = wanted);
+        vg.change(key, |lv| lv.extents = wanted);
     } else if let Some(bytes) = metadata {
         let (has, wanted) = (lv.meta, extents(vg, bytes));
         if wanted == has {
@@ -33,7 +34,7 @@ pub(super) fn run(state: &mut State, node: &Text, words: &Words) -> Answer {
         let spare = wanted.saturating_sub(vg.spare);
         larger(vg, has, wanted, wanted.saturating_sub(has) + spare)?;
         vg.spare += spare;
-        vg.resize(&key, |lv| lv.meta = wanted);
+        vg.change(key, |lv| lv.meta = wanted);
     }
     Ok(Done::changed())
 }

@@ -2,8 +2,9 @@
 
 use super::{
     command::{Done, Words},
+    group::{Lv, Vg},
     lvcreate, lvextend, report,
-    state::{Disk, Lv, State, Vg},
+    state::{Disk, State},
     text::Text,
 };
 
@@ -160,16 +161,8 @@ fn vgcreate(state: &mut State, node: &Text, words: &Words) -> Answer {
     if let Disk::Pv { vg: of, .. } = disk_entry {
         *of = Some(vg.clone());
     }
-    let made = Vg {
-        id,
-        disk,
-        extent,
-        extents: u32::try_from(extents).unwrap_or(u32::MAX),
-        spare: 0,
-        tags: tags(words, ""),
-        lvs: Default::default(),
-        taken: 0,
-    };
+    let extents = u32::try_from(extents).unwrap_or(u32::MAX);
+    let made = Vg::new(id, disk, extent, extents, tags(words, ""));
     node.vgs.insert(vg, made);
     Ok(Done::changed())
 }
@@ -179,12 +172,14 @@ fn lvchange(state: &mut State, node: &Text, words: &Words) -> Answer {
     let (vg_name, name) = target.split_once('/').unwrap_or((&target, ""));
     let vg = state.node_mut(node).vgs.get_mut(&Text::from(vg_name));
     let vg = vg.ok_or_else(|| (FAILED, no_vg(vg_name)))?;
-    let lv = vg.lvs.get_mut(&Text::from(name));
-    let lv = lv.ok_or_else(|| (FAILED, no_lv(vg_name, name)))?;
+    let key = Text::from(name);
+    if !vg.lvs.contains_key(&key) {
+        return Err((FAILED, no_lv(vg_name, name)));
+    }
     if words.has("--refresh") {
         return Ok(Done::wrote(""));
     }
-    lv.tags = tags(words, &lv.tags.to_string());
+    vg.change(key, |lv| lv.tags = tags(words, &lv.tags.to_string()));
     Ok(Done::changed())
 }
 
@@ -222,24 +217,24 @@ fn lvremove(state: &mut State, node: &Text, words: &Words) -> Answer {
     let (vg_name, name) = target.split_once('/').unwrap_or((&target, ""));
     let vg = state.node_mut(node).vgs.get_mut(&Text::from(vg_name));
     let vg = vg.ok_or_else(|| (FAILED, no_vg(vg_name)))?;
-    let mut names: Vec<String> = vec![name.to_owned()];
-    if name.is_empty() {
-        names = vg.lvs.keys().map(Text::to_string).collect();
-        names.sort();
-    } else if !vg.lvs.contains_key(&Text::from(name)) {
+    if !name.is_empty() && !vg.lvs.contains_key(&Text::from(name)) {
         return Err((FAILED, no_lv(vg_name, name)));
     }
-    let wanted = report::selected_tag(words);
+    let mut names: Vec<String> = match report::selected_tag(words) {
+        Some(tag) => vg.tagged(tag).map(|(name, _)| name.to_string()).collect(),
+        None if name.is_empty() => vg.lvs.keys().map(Text::to_string).collect(),
+        None => vec![name.to_owned()],
+    };
+    names.retain(|selected| name.is_empty() || selected == name);
+    names.sort();
     let mut done = Done::wrote("");
     for name in names {
+        let key = Text::from(name.as_str());
         // It may have gone with its pool.
-        let Some(lv) = vg.lvs.get(&Text::from(name.as_str())) else {
-            continue;
-        };
-        if wanted.is_some_and(|tag| !lv.tags.to_string().split(',').any(|has| has == tag)) {
+        if !vg.lvs.contains_key(&key) {
             continue;
         }
-        match remove_one(vg, vg_name, &Text::from(name.as_str())) {
+        match remove_one(vg, vg_name, &key) {
             Ok(gone) => {
                 done.changed = true;
                 if !words.has("-qq") {

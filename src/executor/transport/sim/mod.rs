@@ -41,6 +41,7 @@ mod faults;
 mod files;
 mod fstab;
 mod gluster;
+mod group;
 mod heal;
 mod journal;
 mod layout;

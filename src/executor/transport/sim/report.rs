@@ -3,8 +3,9 @@
 use super::{
     command::{Done, Words},
     disks,
+    group::{Lv, Vg},
     lvm::{FAILED, no_lv, no_vg},
-    state::{Disk, Lv, Node, State, Vg, lvm_id},
+    state::{Disk, Node, State, lvm_id},
     text::Text,
 };
 
@@ -235,11 +236,10 @@ fn lvs(node: &Node, look: &Look, target: Option<&str>, tag: Option<&str>) -> Res
         None => (None, ""),
     };
     let counting = look.columns.contains(&"thin_count");
-    let part = tag.map(Text::from);
     let mut rows = vec![];
     for (vg_name, vg) in groups(node, group)? {
         let mut seen = if one.is_empty() {
-            all_lvs(vg, counting, part.as_ref())
+            all_lvs(vg, counting, tag)
         } else {
             let lv = vg.lvs.get(&Text::from(one));
             let lv = lv.ok_or_else(|| no_lv(&vg_name, one))?;
@@ -300,11 +300,10 @@ fn seen(vg: &Vg, name: String, lv: &Lv, counting: bool) -> Seen {
     }
 }
 
-/// All logical volumes of a group, with the hidden ones of its pools; or those that may have a tag.
-fn all_lvs(vg: &Vg, counting: bool, tag: Option<&Text>) -> Vec<Seen> {
+/// All logical volumes of a group, with the hidden ones of its pools; or those that have a tag.
+fn all_lvs(vg: &Vg, counting: bool, tag: Option<&str>) -> Vec<Seen> {
     if let Some(tag) = tag {
-        let may_match = vg.lvs.iter().filter(|(_, lv)| lv.tags.may_contain(tag));
-        return may_match.map(|(name, lv)| seen(vg, name.to_string(), lv, counting)).collect();
+        return vg.tagged(tag).map(|(name, lv)| seen(vg, name.to_string(), lv, counting)).collect();
     }
     let hidden = |name: String, extents: u32, attr: &'static str| Seen {
         name,

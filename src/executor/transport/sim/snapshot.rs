@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{
     fstab::Fstab,
-    state::{Disk, Node, Pool, State, Vg, dashed},
+    group::Vg,
+    state::{Disk, Node, Pool, State, dashed},
     text::Text,
 };
 use crate::units::Bytes;
@@ -160,7 +161,7 @@ fn host(node: &Node) -> HostSnapshot {
 
 fn vg(name: &Text, vg: &Vg) -> VgSnapshot {
     let bytes = |extents: u32| Bytes(vg.extent * u64::from(extents));
-    let lv = |(name, lv): (&Text, &super::state::Lv)| LvSnapshot {
+    let lv = |(name, lv): (&Text, &super::group::Lv)| LvSnapshot {
         name: name.to_string(),
         size: bytes(lv.extents),
         metadata: bytes(lv.meta),

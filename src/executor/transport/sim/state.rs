@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::fstab::{Fstab, Line};
+use super::group::Vg;
 use super::text::{Device, Text};
 use crate::units::{Bytes, Id};
 
@@ -56,36 +57,6 @@ pub(super) enum Disk {
         start: u64,
         vg: Option<Text>,
     },
-}
-
-/// A volume group on one disk.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Vg {
-    pub(super) id: Id,
-    pub(super) disk: Text,
-    /// The size of an extent in bytes.
-    pub(super) extent: u64,
-    pub(super) extents: u32,
-    /// Extents of the hidden spare for the metadata of pools.
-    pub(super) spare: u32,
-    /// Separated by commas.
-    pub(super) tags: Text,
-    pub(super) lvs: BTreeMap<Text, Lv>,
-    /// Extents that they take: every new one is compared with what is free.
-    #[serde(skip)]
-    pub(super) taken: u32,
-}
-
-/// A thin pool, a thin logical volume or a plain one.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Lv {
-    pub(super) extents: u32,
-    /// Extents of a thin pool's metadata; 0 if it is no pool.
-    pub(super) meta: u32,
-    /// Separated by commas.
-    pub(super) tags: Text,
-    /// Absent for thin pools.
-    pub(super) data: Option<Box<Data>>,
 }
 
 /// What a logical volume that is no pool has.
@@ -285,17 +256,7 @@ impl Node {
         for fstab in self.fstabs.values_mut() {
             fstab.share(|dir| self.places.get_key_value(dir).map(|(dir, _)| dir.clone()));
         }
-        for vg in self.vgs.values_mut() {
-            vg.taken = vg.lvs.values().map(Lv::allocated).sum();
-            let tags: BTreeMap<Text, Text> =
-                vg.lvs.iter().map(|(name, lv)| (name.clone(), lv.tags.clone())).collect();
-            for lv in vg.lvs.values_mut() {
-                let pool = lv.data.as_ref().and_then(|data| tags.get(&data.pool));
-                if let Some(tags) = pool.filter(|tags| **tags == lv.tags) {
-                    lv.tags = tags.clone();
-                }
-            }
-        }
+        self.vgs.values_mut().for_each(Vg::complete);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -421,45 +382,6 @@ impl Volume {
             }
         }
         all
-    }
-}
-
-impl Vg {
-    /// Extents that no logical volume has.
-    pub(super) fn free(&self) -> u32 {
-        self.extents.saturating_sub(self.taken + self.spare)
-    }
-
-    /// Adds a logical volume under a name that nothing has.
-    pub(super) fn add(&mut self, name: Text, lv: Lv) {
-        self.taken += lv.allocated();
-        self.lvs.insert(name, lv);
-    }
-
-    /// Changes the extents of a logical volume.
-    pub(super) fn resize(&mut self, name: &Text, change: impl FnOnce(&mut Lv)) {
-        if let Some(lv) = self.lvs.get_mut(name) {
-            self.taken -= lv.allocated();
-            change(lv);
-            self.taken += lv.allocated();
-        }
-    }
-
-    /// Takes a logical volume away.
-    pub(super) fn take_away(&mut self, name: &Text) {
-        if let Some(lv) = self.lvs.remove(name) {
-            self.taken -= lv.allocated();
-        }
-    }
-}
-
-impl Lv {
-    /// The extents it takes from its volume group.
-    pub(super) fn allocated(&self) -> u32 {
-        match &self.data {
-            Some(data) if !data.pool.is_empty() => 0,
-            _ => self.extents + self.meta,
-        }
     }
 }
 
