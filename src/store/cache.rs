@@ -293,16 +293,19 @@ impl<K: Kind> Changes<K> {
     pub fn stream(self) -> impl Stream<Item = ObjectRef<K>> + Send {
         let sets =
             futures::stream::unfold(self, |changes| async move { Some((changes.next().await, changes)) });
-        sets.flat_map(|set| {
-            let parts = futures::stream::iter(set).chunks(PART).enumerate().then(|(at, part)| async move {
-                if at > 0 {
-                    tokio::time::sleep(BETWEEN_PARTS).await;
-                }
-                futures::stream::iter(part)
-            });
-            parts.flatten()
-        })
+        sets.flat_map(in_parts)
     }
+}
+
+/// Hands very many on in parts, with pauses in which others have their turn.
+pub fn in_parts<T: Send>(many: impl IntoIterator<Item = T, IntoIter: Send>) -> impl Stream<Item = T> + Send {
+    let parts = futures::stream::iter(many).chunks(PART).enumerate().then(|(at, part)| async move {
+        if at > 0 {
+            tokio::time::sleep(BETWEEN_PARTS).await;
+        }
+        futures::stream::iter(part)
+    });
+    parts.flatten()
 }
 
 impl<K: Kind> Shared<K> {

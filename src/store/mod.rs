@@ -17,7 +17,7 @@ use kube::core::{ClusterResourceScope, PartialObjectMeta, Request};
 use kube::{Client, Resource, ResourceExt};
 use serde::{Serialize, de::DeserializeOwned};
 
-pub use cache::{Cache, Changes, Unreadable};
+pub use cache::{Cache, Changes, Unreadable, in_parts};
 pub use events::{Events, News, Told};
 use guard::Guarded;
 

@@ -49,6 +49,15 @@ turns (default: one). Requests and writes are those of the provisioner alone, fr
     let memory = Figure::read("claims_memory").map_or("not measured".into(), |f| format!("{} MiB", f.value));
     writeln!(text, "\nMemory of ours with 1,000 bound claims, the simulated nodes included: **{memory}**.")
         .unwrap();
+    if let Some(looks) = Figure::read("claim_writes").and_then(|writes| writes.number("looks")) {
+        let looks = looks * 200.0;
+        writeln!(
+            text,
+            "Beside the writes that are about claims, {looks} of what clusters, nodes and devices say now and then of \
+             themselves fell into the best round of ours."
+        )
+        .unwrap();
+    }
     writeln!(text, "\n{}", aim::table(&aims())).unwrap();
     text.push_str(
         "What limits all of them is the CPU of the API server and of the controller manager. Ours has a volume written three

@@ -23,7 +23,7 @@ const CLAIMS: usize = 200;
 const MANY: usize = 1000;
 const NODES: usize = 6;
 const DEVICES: usize = 4;
-/// Rounds at the most.
+/// Rounds of ours and of the tuned one.
 const ROUNDS: usize = 3;
 
 /// Who serves the claims.
@@ -37,13 +37,6 @@ enum Contender {
 }
 
 impl Contender {
-    const ALL: [Self; 3] = [Self::Ours, Self::Tuned, Self::Default];
-
-    /// The peer with default limits takes most of a minute for one.
-    fn rounds(self) -> usize {
-        if self == Self::Default { 1 } else { ROUNDS }
-    }
-
     fn name(self) -> &'static str {
         match self {
             Self::Ours => "ours",
@@ -66,40 +59,47 @@ impl Contender {
     }
 }
 
-/// Measures all of it, or one contender (`ONLY=ours`). They take turns: a control plane that has served for a while
-/// is faster than a new one.
+/// Measures all of it, or one contender (`ONLY=ours`). Ours and the tuned one take turns, and both run all the time: a
+/// control plane that has served for a while is faster than a new one.
 pub fn measure() {
     let plane = Plane::start();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let claims = runtime.block_on(Claims::new(&plane.cluster.admin()));
     let only = std::env::var("ONLY").ok();
-    let measured = |contender: &Contender| only.as_ref().is_none_or(|only| only == contender.name());
-    let mut tallies: Vec<(Contender, Tally)> =
-        Contender::ALL.into_iter().filter(measured).map(|contender| (contender, Tally::default())).collect();
-    for round in 0..ROUNDS {
-        for (contender, tally) in tallies.iter_mut().filter(|(contender, _)| contender.rounds() > round) {
-            let served = plane.serve(*contender);
-            plane.wait_until_it_serves(&runtime, &claims, *contender);
-            tally.take(&plane, &runtime, &claims, *contender, &served);
-            served.end();
+    let serve = |contender: Contender| {
+        only.as_ref().is_none_or(|only| only == contender.name()).then(|| {
+            let served = plane.serve(contender);
+            plane.wait_until_it_serves(&runtime, &claims, contender);
+            (served, Tally::default())
+        })
+    };
+    let mut ours = serve(Contender::Ours);
+    let mut tuned = serve(Contender::Tuned);
+    for _ in 0..ROUNDS {
+        for (contender, running) in [(Contender::Ours, &mut ours), (Contender::Tuned, &mut tuned)] {
+            if let Some((served, tally)) = running {
+                tally.take(&plane, &runtime, &claims, contender, served);
+            }
         }
     }
-    for (contender, tally) in tallies {
-        tally.keep(contender);
+    if let Some((served, tally)) = tuned {
+        tally.keep(Contender::Tuned);
+        served.end();
     }
-    if measured(&Contender::Ours) {
-        measure_memory(&plane, &runtime, &claims);
+    // It takes most of a minute for a round.
+    if let Some((served, mut tally)) = serve(Contender::Default) {
+        tally.take(&plane, &runtime, &claims, Contender::Default, &served);
+        tally.keep(Contender::Default);
+        served.end();
     }
-}
-
-/// What the process of ours takes with a thousand bound claims.
-fn measure_memory(plane: &Plane, runtime: &tokio::runtime::Runtime, claims: &Claims) {
-    let served = plane.serve(Contender::Ours);
-    let many = runtime.block_on(claims.create(Contender::Ours.class(), MANY));
-    let (now, most) = machine::memory(served.pid());
-    Figure::new("claims_memory", "MiB", now, vec![now], machine::load(), 0.0).with("most", most).keep();
-    runtime.block_on(claims.delete(&many.names));
-    served.end();
+    if let Some((served, tally)) = ours {
+        tally.keep(Contender::Ours);
+        let many = runtime.block_on(claims.create(Contender::Ours.class(), MANY));
+        let (now, most) = machine::memory(served.pid());
+        Figure::new("claims_memory", "MiB", now, vec![now], machine::load(), 0.0).with("most", most).keep();
+        runtime.block_on(claims.delete(&many.names));
+        served.end();
+    }
 }
 
 /// What was measured of one contender.
@@ -107,7 +107,7 @@ fn measure_memory(plane: &Plane, runtime: &tokio::runtime::Runtime, claims: &Cla
 struct Tally {
     /// The best round, the machine's load before it, and how many processors others took meanwhile.
     best: Option<(Round, f64, f64)>,
-    /// Of the last round.
+    /// Of the best round.
     requests: Requests,
     /// Seconds of processor time, in all rounds.
     spent: f64,
@@ -129,9 +129,10 @@ impl Tally {
         let share = spent.since(served.pid());
         self.rounds += 1;
         self.spent += share.server;
-        self.requests = Requests::since(&plane.audit, mark, contender.client());
+        let requests = Requests::since(&plane.audit, mark, contender.client());
         if self.best.as_ref().is_none_or(|(best, ..)| round.bound_per_second() > best.bound_per_second()) {
             self.best = Some((round, load, share.others));
+            self.requests = requests;
         }
     }
 
@@ -159,7 +160,8 @@ fn keep(contender: Contender, round: &Round, requests: &Requests, cpu: f64, load
     let figure =
         if contender == Contender::Ours { "claim_writes".into() } else { format!("claim_writes_{name}") };
     let mut figure = Figure::new(&figure, "writes/claim", writes, vec![writes], load, others)
-        .with("deleting", per_claim(requests.deleting.writes));
+        .with("deleting", per_claim(requests.deleting.writes))
+        .with("looks", per_claim(requests.creating.looks + requests.deleting.looks));
     for (phase, kinds) in [("making", &requests.creating.by_kind), ("deleting", &requests.deleting.by_kind)] {
         for (what, count) in kinds {
             figure = figure.with(&format!("{phase}: {what}"), per_claim(*count));
@@ -221,8 +223,6 @@ impl Plane {
 
     fn peer(&self, log: &Path, rate: &str, burst: &str) -> Served {
         let socket = self.scratch.path().join(format!("csi-{rate}.sock"));
-        // One of an earlier turn is left where it was.
-        let _ = std::fs::remove_file(&socket);
         let driver = start(
             Command::new(self.peer.join("driver")).arg("-socket").arg(&socket),
             &log.with_extension("driver"),

@@ -18,6 +18,9 @@ pub struct Requests {
 pub struct Phase {
     pub all: usize,
     pub writes: usize,
+    /// Writes of what clusters, nodes and devices say of themselves now and then, whatever claims there are: not
+    /// among the others.
+    pub looks: usize,
     /// Requests by verb and resource.
     pub by_kind: BTreeMap<String, usize>,
 }
@@ -51,7 +54,10 @@ impl Requests {
             }
             let phase = if deleting { &mut requests.deleting } else { &mut requests.creating };
             phase.all += 1;
-            phase.writes += usize::from(!matches!(verb, "get" | "list"));
+            let is_write = !matches!(verb, "get" | "list");
+            let is_look = matches!(resource, "glusterclusters" | "glusternodes" | "glusterdevices");
+            phase.looks += usize::from(is_write && is_look);
+            phase.writes += usize::from(is_write && !is_look);
             let subresource = text(&event, "/objectRef/subresource");
             let slash = if subresource.is_empty() { "" } else { "/" };
             *phase.by_kind.entry(format!("{verb} {resource}{slash}{subresource}")).or_default() += 1;

@@ -16,7 +16,7 @@ use kube::runtime::reflector::ObjectRef;
 use super::volume::set_allowed;
 use super::{Context, PassError};
 use crate::resources::{ACCESS, Condition, GlusterVolume, READY, condition, condition_is, set_condition};
-use crate::store::Caches;
+use crate::store::{Caches, in_parts};
 use list::{List, Wanted, wanted};
 use roster::Roster;
 
@@ -33,7 +33,7 @@ pub fn wakes(caches: &Caches, roster: Roster) -> impl Stream<Item = ObjectRef<Gl
         Some(((), roster))
     });
     let all = lists.flat_map(move |()| {
-        stream::iter(volumes.list().into_iter().map(|volume| ObjectRef::from_obj(volume.as_ref())))
+        in_parts(volumes.list().into_iter().map(|volume| ObjectRef::from_obj(volume.as_ref())))
     });
     stream::select(caches.volumes.changes().stream(), all).filter(move |volume| {
         let due = seen.get_ref(volume).is_some_and(|volume| due(&volume, &here).is_some());

@@ -13,15 +13,16 @@ use super::usage::Usage;
 use super::{Context, PassError, adopt, release};
 use crate::placement::transport_name;
 use crate::resources::{
-    ClusterCapacity, ClusterCounts, FAILED, GlusterCluster, GlusterNode, LargestVolume, READY, condition_is,
-    id_of, set_condition,
+    ClusterCapacity, ClusterCounts, FAILED, GlusterCluster, GlusterClusterStatus, GlusterNode, LargestVolume,
+    READY, condition_is, id_of, set_condition,
 };
 use crate::store::Caches;
 
 /// How soon a cluster with a problem is looked at again.
 const RETRY: Duration = Duration::from_secs(5);
 /// How often the largest volume is looked for at the most: it takes as long as placing some dozens, and each change of
-/// a device is a pass.
+/// a device is a pass. Numbers alone are not written more often, either: each write is a pass again, which while
+/// volumes come finds other numbers.
 const LARGEST_EVERY: Duration = Duration::from_secs(5);
 
 /// The largest volumes that a cluster takes, and when that was found.
@@ -107,8 +108,24 @@ async fn report(
             set_condition(conditions, now, generation, (READY, "True", "NodesReady"), "all nodes are ready")
         }
     };
-    context.store.report(cluster, &reported, reported.status != cluster.status).await?;
+    let is_news = reported.status != cluster.status && (is_new || !differs_in_numbers(cluster, &reported));
+    context.store.report(cluster, &reported, is_news).await?;
     Ok(Action::requeue(again))
+}
+
+/// Whether all that has changed is how many volumes there are and the space that they leave. The first volume and the
+/// last one are more than that.
+fn differs_in_numbers(before: &GlusterCluster, now: &GlusterCluster) -> bool {
+    let (Some(before), Some(now)) = (&before.status, &now.status) else { return false };
+    let with = |status: &GlusterClusterStatus| status.counts.is_some_and(|counts| counts.volumes > 0);
+    let mut as_before = now.clone();
+    if let (Some(capacity), Some(old)) = (&mut as_before.capacity, before.capacity) {
+        (capacity.free, capacity.largest) = (old.free, old.largest);
+    }
+    if let (Some(counts), Some(old)) = (&mut as_before.counts, before.counts) {
+        counts.volumes = old.volumes;
+    }
+    as_before == *before && with(before) == with(now)
 }
 
 fn add_up(context: &Context, cluster: &str) -> (ClusterCounts, ClusterCapacity, u32) {
@@ -143,4 +160,40 @@ async fn largest_lately(context: &Context, cluster: &str) -> Result<(LargestVolu
     let found = context.placing.largest(cluster).await?;
     context.largest.lock().insert(cluster.to_owned(), (Instant::now(), found));
     Ok((found, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn cluster(volumes: u32, free: &str, more: serde_json::Value) -> GlusterCluster {
+        let mut status = json!({
+            "counts": {"nodes": 1, "devices": 1, "volumes": volumes},
+            "capacity": {"total": "10Gi", "free": free},
+        });
+        json_patch::merge(&mut status, &more);
+        serde_json::from_value(json!({
+            "apiVersion": "bricklayer.dev/v1alpha1", "kind": "GlusterCluster", "metadata": {"name": "c"},
+            "spec": {"transport": {"simulated": {}}}, "status": status,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn numbers_alone_can_wait_and_nothing_else_can() {
+        let before = cluster(1, "9Gi", json!({}));
+        assert!(differs_in_numbers(&before, &cluster(2, "8Gi", json!({}))));
+        let more_space = json!({"capacity": {"total": "20Gi"}});
+        for news in [
+            cluster(0, "10Gi", json!({})),
+            cluster(2, "8Gi", json!({"counts": {"devices": 2}})),
+            cluster(2, "18Gi", more_space),
+            cluster(2, "8Gi", json!({"transport": "SSH"})),
+        ] {
+            assert!(!differs_in_numbers(&before, &news), "{:?}", news.status);
+        }
+        assert!(!differs_in_numbers(&cluster(0, "10Gi", json!({})), &before), "the first volume");
+    }
 }

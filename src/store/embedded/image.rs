@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::object::Stored;
+use super::packed;
 
 /// Where an object lies on its shelf: `namespace/name`, with an empty namespace for cluster-scoped kinds.
 pub(super) type Path = Arc<str>;
@@ -36,7 +37,7 @@ pub(super) struct Window {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shelf {
     objects: BTreeMap<Path, Arc<Stored>>,
-    /// What the others are packed against: the first one that rested.
+    /// What the others are packed against: the first one that rested and was worth it.
     like: Option<Arc<[u8]>>,
 }
 
@@ -50,13 +51,35 @@ impl Shelf {
         self.objects.contains_key(path)
     }
 
-    /// Packs an object.
-    pub(super) fn pack(&mut self, path: &str) {
-        let Some(object) = self.objects.get_mut(path) else { return };
-        let like = self.like.get_or_insert_with(|| Arc::from(&object.bytes()[..]));
-        if let Some(packed) = object.packed(like) {
-            *object = Arc::new(packed);
+    /// Packs an object at once.
+    pub(super) fn pack(&mut self, path: &Path) {
+        let packed =
+            self.objects.get(path).cloned().and_then(|object| Some(object.packed(&self.like(&object)?)));
+        if let Some(packed) = packed.flatten() {
+            self.put(path.clone(), Arc::new(packed));
         }
+    }
+
+    /// What an object is packed against, if it is worth it.
+    fn like(&mut self, object: &Stored) -> Option<Arc<[u8]>> {
+        let worth_it = object.len() >= packed::WORTH_IT;
+        worth_it.then(|| self.like.get_or_insert_with(|| Arc::from(&object.bytes()[..])).clone())
+    }
+}
+
+/// An object that has not changed for so long that the log has forgotten it.
+pub(super) struct Resting {
+    shelf: usize,
+    path: Path,
+    object: Arc<Stored>,
+    like: Arc<[u8]>,
+}
+
+impl Resting {
+    /// The same, packed.
+    pub(super) fn packed(self) -> Option<Resting> {
+        let packed = self.object.packed(&self.like)?;
+        Some(Resting { object: Arc::new(packed), ..self })
     }
 }
 
@@ -134,8 +157,9 @@ impl Image {
         Some(past)
     }
 
-    /// Makes a committed batch visible. `changes` are in order of version.
-    pub(super) fn publish(&mut self, changes: Vec<Change>) {
+    /// Makes a committed batch visible. `changes` are in order of version. What rests from now on is to be packed, and
+    /// put back with [`Image::put_back`]: not here, where readers wait.
+    pub(super) fn publish(&mut self, changes: Vec<Change>) -> Vec<Resting> {
         for change in changes {
             let Some(shelf) = self.shelves.get_mut(change.shelf) else {
                 continue;
@@ -148,21 +172,33 @@ impl Image {
             self.log_bytes += weight(&change);
             self.log.push_back(change);
         }
+        let mut resting = vec![];
         while self.log.len() > self.window.changes || self.log_bytes > self.window.bytes {
             let Some(oldest) = self.log.pop_front() else {
                 break;
             };
             self.log_bytes -= weight(&oldest);
             self.floor = oldest.version;
-            self.rest(&oldest);
+            resting.extend(self.resting(oldest));
         }
+        resting
     }
 
-    /// Packs what a change has left, if nothing has changed it since: the log has forgotten it.
-    fn rest(&mut self, change: &Change) {
-        let Some(shelf) = self.shelves.get_mut(change.shelf) else { return };
-        if shelf.objects.get(&change.path).is_some_and(|now| now.version == change.version) {
-            shelf.pack(&change.path);
+    /// What a forgotten change has left, if nothing has changed it since.
+    fn resting(&mut self, Change { version, shelf: at, path, .. }: Change) -> Option<Resting> {
+        let shelf = self.shelves.get_mut(at)?;
+        let object = shelf.objects.get(&path).filter(|now| now.version == version)?.clone();
+        let like = shelf.like(&object)?;
+        Some(Resting { shelf: at, path, object, like })
+    }
+
+    /// Takes packed objects instead of those that they were, unless they have changed meanwhile.
+    pub(super) fn put_back(&mut self, packed: Vec<Resting>) {
+        for Resting { shelf, path, object, .. } in packed {
+            let now = self.shelves.get_mut(shelf).and_then(|shelf| shelf.objects.get_mut(&path));
+            if let Some(now) = now.filter(|now| now.version == object.version) {
+                *now = object;
+            }
         }
     }
 }

@@ -277,11 +277,11 @@ fn load(kinds: &Kinds, namespaces: &[String], database: &Database) -> Result<Loa
         let path = Path::from(path);
         let stored = Arc::new(draft(kind, object, now).seal(version));
         if changed {
-            loaded.put(shelf, path, stored);
+            loaded.put(shelf, path.clone(), stored);
         } else {
             loaded.shelves[shelf].put(path.clone(), stored);
-            loaded.shelves[shelf].pack(&path);
         }
+        loaded.shelves[shelf].pack(&path);
         Ok::<(), OpenError>(())
     })?;
     if unknown > 0 {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 /// Texts shorter than this many bytes are left as they are: there is little to gain.
-const WORTH_IT: usize = 512;
+pub(super) const WORTH_IT: usize = 512;
 
 /// A text, plain or packed.
 #[derive(Clone, Debug)]

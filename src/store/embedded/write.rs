@@ -15,7 +15,7 @@ use parking_lot::RwLock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::database::Database;
-use super::image::{Change, Image, Path};
+use super::image::{Change, Image, Path, Resting};
 use super::object::{Draft, Stored};
 
 /// Writes that may wait for the writer; more wait outside, unparsed.
@@ -311,8 +311,12 @@ impl Writer {
         let Some(newest) = changes.last().map(|c| c.version) else {
             return;
         };
-        self.image.write().publish(changes);
+        let resting = self.image.write().publish(changes);
         self.head.send_replace(newest);
+        let packed: Vec<_> = resting.into_iter().filter_map(Resting::packed).collect();
+        if !packed.is_empty() {
+            self.image.write().put_back(packed);
+        }
     }
 
     fn tell(&self, changes: &[Change], moment: Moment) -> Result<(), Halted> {

@@ -105,6 +105,7 @@ impl Vg {
         let tags: BTreeMap<Text, Text> =
             self.lvs.iter().map(|(name, lv)| (name.clone(), lv.tags.clone())).collect();
         let lvs = std::mem::take(&mut self.lvs);
+        (self.taken, self.tagged) = (0, HashMap::new());
         for (name, mut lv) in lvs {
             let pool = lv.data.as_ref().and_then(|data| tags.get(&data.pool));
             if let Some(tags) = pool.filter(|tags| **tags == lv.tags) {
