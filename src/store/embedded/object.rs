@@ -1,8 +1,8 @@
 //! One object: parsed while a request looks at it, serialized while it is kept.
 //!
-//! The image holds an object as the bytes that go out on the wire (packed when it rests), plus the few values by which it is
-//! selected. Two spots in those bytes are remembered: where the resource version stands, so that it can be
-//! set without parsing when the write gets its turn, and where the metadata lies, so that a metadata-only
+//! The image holds an object as the bytes that go out on the wire (packed when it rests), plus the few values by
+//! which it is selected. Two spots in those bytes are remembered: where the resource version stands, so that it
+//! can be set without parsing when the write gets its turn, and where the metadata lies, so that a metadata-only
 //! answer is a slice.
 
 use std::ops::Range;

@@ -45,9 +45,11 @@ pub(super) fn as_kept(kind: &Kind, object: &mut Object) {
 
 /// From the names that are kept to those that the client uses: what a patch is applied to.
 pub(super) fn as_shown(kind: &Kind, object: &Object) -> Value {
-    let mut object = object.clone();
-    rename(&mut object.rest, kind.renames.iter().map(|(kept, shown)| (*kept, *shown)));
-    object.to_value(&kind.api_version(), &kind.kind)
+    let mut value = object.to_value(&kind.api_version(), &kind.kind);
+    if let Value::Object(fields) = &mut value {
+        rename(fields, kind.renames.iter().map(|(kept, shown)| (*kept, *shown)));
+    }
+    value
 }
 
 fn rename<'n>(fields: &mut Map<String, Value>, names: impl Iterator<Item = (&'n str, &'n str)>) {
