@@ -41,6 +41,9 @@ use touch::{Looks, Seen, Turn, Turns, within};
 
 /// How long a call works before it is answered that it is late; less than kubelet waits, two minutes.
 const CALL: Duration = Duration::from_secs(110);
+/// How long a call waits for its turn at a volume before it is refused: kubelet asks again after half a second at the
+/// least, and what is about to end takes less.
+const TURN: Duration = Duration::from_secs(1);
 /// More mounts at one path than ever come about.
 const MOST_AT_ONE_PATH: usize = 64;
 
@@ -89,7 +92,7 @@ impl Node {
         W: Future<Output = Result<T, Status>> + Send + 'static,
     {
         let busy = || format!("another call for volume {handle} is under way on this node");
-        let turn = self.turns.take(handle).ok_or_else(|| Status::aborted(busy()))?;
+        let turn = self.turns.take_within(handle, TURN).await.ok_or_else(|| Status::aborted(busy()))?;
         let working = tokio::spawn(work(self.clone(), turn));
         match tokio::time::timeout(CALL, working).await {
             Ok(Ok(done)) => done.map(Response::new),

@@ -13,6 +13,8 @@ use futures::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use rustix::fs::StatVfs;
 use rustix::io::Errno;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::client::running;
@@ -25,7 +27,13 @@ const CHANGING: Duration = Duration::from_secs(20);
 
 /// Which volumes are being worked on.
 #[derive(Clone, Debug, Default)]
-pub struct Turns(Arc<Mutex<HashSet<String>>>);
+pub struct Turns(Arc<Taken>);
+
+#[derive(Debug, Default)]
+struct Taken {
+    handles: Mutex<HashSet<String>>,
+    ended: Notify,
+}
 
 /// The turn of one call at a volume. It ends when the last clone is dropped: a thread that hangs in a
 /// system call keeps it, so that the next call does not make another one hang.
@@ -42,15 +50,32 @@ struct Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.turns.0.lock().remove(&self.handle);
+        self.turns.0.handles.lock().remove(&self.handle);
+        self.turns.0.ended.notify_waiters();
     }
 }
 
 impl Turns {
     /// The turn at a volume; none while somebody else has it.
     pub fn take(&self, handle: &str) -> Option<Turn> {
-        let free = self.0.lock().insert(handle.to_owned());
+        let free = self.0.handles.lock().insert(handle.to_owned());
         free.then(|| Turn { _kept: Arc::new(Kept { turns: self.clone(), handle: handle.to_owned() }) })
+    }
+
+    /// The turn at a volume; none when somebody else has it for so long. Most who have it are about to end: a thread
+    /// of the call before, or a look whether the mounts are alive.
+    pub async fn take_within(&self, handle: &str, limit: Duration) -> Option<Turn> {
+        let until = Instant::now() + limit;
+        loop {
+            let mut ended = std::pin::pin!(self.0.ended.notified());
+            ended.as_mut().enable();
+            if let Some(turn) = self.take(handle) {
+                return Some(turn);
+            }
+            if tokio::time::timeout_at(until, ended).await.is_err() {
+                return self.take(handle);
+            }
+        }
     }
 }
 
@@ -252,6 +277,20 @@ mod tests {
         release.send(()).unwrap();
         assert!(working.await.unwrap().unwrap());
         assert!(turns.take("a").is_some());
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_ends_soon_is_waited_for() {
+        let turns = Turns::default();
+        let first = turns.take("a").unwrap();
+        let limit = Duration::from_millis(20);
+        assert!(turns.take_within("a", limit).await.is_none(), "it does not end");
+        let (second, ()) = tokio::join!(turns.take_within("a", limit * 1000), async {
+            tokio::task::yield_now().await;
+            drop(first);
+        });
+        assert!(second.is_some());
+        assert!(turns.take("a").is_none());
     }
 
     #[tokio::test]
