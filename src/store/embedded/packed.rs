@@ -27,8 +27,16 @@ impl Text {
     pub(super) fn bytes(&self) -> Bytes {
         match self {
             Self::Plain(bytes) => bytes.clone(),
-            // Packing has made sure that this comes back.
-            Self::Packed { packed, length, like } => unpack(packed, *length, like).unwrap_or_default().into(),
+            Self::Packed { packed, length, like } => {
+                let plain = unpack(packed, *length, like).unwrap_or_else(|| {
+                    // Packing has made sure that it comes back: this is memory that has gone bad.
+                    tracing::error!(
+                        "a stored object in memory cannot be read any more; a new start reads it from disk"
+                    );
+                    vec![]
+                });
+                plain.into()
+            }
         }
     }
 
