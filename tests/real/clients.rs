@@ -204,8 +204,12 @@ impl Container {
         command
     }
 
+    fn table(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/mountinfo", self.process.id())).unwrap()
+    }
+
     fn mounts(&self) -> usize {
-        std::fs::read_to_string(format!("/proc/{}/mountinfo", self.process.id())).unwrap().lines().count()
+        self.table().lines().count()
     }
 
     fn end(self) {
@@ -279,14 +283,23 @@ pub fn are_replaced(lab: &Lab) {
     // Only what is below kubelet's directory: other tests mount things beside it.
     let mounts = || mounts_below(&machine.kubelet);
     let (first, count, inside) = (clients(&volume.staging), mounts(), container.mounts());
+    let mut thought_removed = 0;
     for round in 1..=3 {
         let killed = clients(&volume.staging);
         assert_eq!(killed.len(), 1);
+        // The kernel believes what it was told for a second: so it asks the dead client for the directory, not for the
+        // root, and takes it for removed.
+        std::fs::metadata(target.join("sub")).unwrap();
+        std::thread::sleep(Duration::from_millis(1050));
+        std::fs::metadata(&target).unwrap();
         for pid in &killed {
             run(Command::new("kill").args(["-9", &pid.to_string()]));
         }
         let begun = Instant::now();
         let file = target.join("sub/data");
+        let read = std::fs::read_to_string(&file);
+        assert!(read.is_err(), "the client was killed: {read:?}");
+        thought_removed += usize::from(container.table().contains("//deleted"));
         wait_for("the file at the published path", 10, || {
             (std::fs::read_to_string(&file).ok()? == "kept").then_some(())
         });
@@ -312,6 +325,7 @@ pub fn are_replaced(lab: &Lab) {
         run(&mut container.inside(&["touch", target.join("new").to_str().unwrap()]));
         assert_eq!(volume.health(&machine.caller), [""; 0]);
     }
+    assert!(thought_removed > 0, "the kernel never took the directory for removed");
     let second = clients(&volume.staging);
     assert!(second.is_disjoint(&first));
     assert_eq!(mounts(), count);

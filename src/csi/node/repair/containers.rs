@@ -33,32 +33,41 @@ pub struct Inside {
 pub fn dead(record: &Record, living: &str) -> io::Result<Vec<Inside>> {
     let mut found = Vec::new();
     for (namespace, pids) in namespaces()? {
-        for pid in pids {
-            // One that has ended meanwhile tells nothing; another of the same container may.
+        // One that has ended meanwhile tells nothing, nor does one that came in from elsewhere, as `nsenter` does:
+        // another of the same container may.
+        let of_pod = pids.into_iter().find_map(|pid| {
             let about = Path::new("/proc").join(pid.to_string());
-            let Ok(text) = std::fs::read(about.join("mountinfo")) else { continue };
-            let Ok(groups) = std::fs::read_to_string(about.join("cgroup")) else { continue };
-            for (mounted, target) in inside(record, &Table::parse(&text), &groups) {
-                let at = about.join("root").join(mounted.at.strip_prefix("/").unwrap_or(&mounted.at));
-                if mounted.device != living && is_dead(&at) {
-                    found.push(Inside { pid, namespace: namespace.clone(), mounted, target });
-                }
+            let groups = std::fs::read_to_string(about.join("cgroup")).ok()?;
+            let target = target_of(record, &groups)?;
+            Some((
+                pid,
+                target,
+                Table::parse(&std::fs::read(about.join("mountinfo")).ok()?),
+                about.join("root"),
+            ))
+        });
+        let Some((pid, target, table, root)) = of_pod else { continue };
+        for mounted in tops(record, &table) {
+            let at = root.join(mounted.at.strip_prefix("/").unwrap_or(&mounted.at));
+            if mounted.device != living && is_dead(&at) {
+                let (namespace, mounted, target) = (namespace.clone(), mounted.clone(), target.clone());
+                found.push(Inside { pid, namespace, mounted, target });
             }
-            break;
         }
     }
     Ok(found)
 }
 
-/// The mounts of a volume in a process's table, each with the target of the pod that the process belongs to by
-/// its cgroups. Who is in no pod of this volume has none: what it mounts is its own affair.
-fn inside(record: &Record, table: &Table, groups: &str) -> Vec<(Mounted, PathBuf)> {
-    let is_of_pod = |target: &&PathBuf| pod_of(target).is_some_and(|uid| has(groups, uid));
-    let Some(target) = record.targets.keys().find(is_of_pod) else { return Vec::new() };
+/// The target of the pod that a process belongs to by its cgroups. Who is in no pod of this volume has none: what it
+/// mounts is its own affair.
+fn target_of<'a>(record: &'a Record, groups: &str) -> Option<&'a PathBuf> {
+    record.targets.keys().find(|target| pod_of(target).is_some_and(|uid| has(groups, uid)))
+}
+
+/// The mounts of a volume in a table; of several at one path only the topmost, which is what is seen.
+fn tops<'a>(record: &Record, table: &'a Table) -> impl Iterator<Item = &'a Mounted> {
     let of_volume = table.all().iter().filter(|one| one.kind == KIND && one.is_of(&record.volume));
-    // Of several at one path only the topmost is seen.
-    let tops = of_volume.filter(|one| table.top(&one.at).is_some_and(|top| top.id == one.id));
-    tops.map(|mounted| (mounted.clone(), target.clone())).collect()
+    of_volume.filter(|one| table.top(&one.at).is_some_and(|top| top.id == one.id))
 }
 
 /// The uid of the pod that a path below kubelet's directory belongs to: `.../pods/UID/volumes/...`.
@@ -145,10 +154,9 @@ mod tests {
               5 1 0:53 / /hidden rw - fuse.glusterfs a:/v rw\n\
               6 5 0:54 / /hidden rw - tmpfs t rw\n",
         );
-        let of_pod = format!("0::/kubepods/pod{UID}/c\n");
-        let found = inside(&record(), &table, &of_pod);
-        let ids: Vec<u64> = found.iter().map(|(mounted, _)| mounted.id).collect();
-        assert_eq!(ids, [2, 3]);
-        assert!(inside(&record(), &table, "0::/system.slice/x\n").is_empty());
+        let record = record();
+        assert_eq!(tops(&record, &table).map(|mounted| mounted.id).collect::<Vec<_>>(), [2, 3]);
+        assert!(target_of(&record, &format!("0::/kubepods/pod{UID}/c\n")).is_some());
+        assert_eq!(target_of(&record, "0::/system.slice/x\n"), None);
     }
 }

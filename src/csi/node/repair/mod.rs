@@ -25,6 +25,7 @@ use super::mounts::Table;
 use super::record::Record;
 use crate::store::Events;
 use decide::{Step, decide, pause};
+use perform::Fault;
 use pods::Pods;
 
 /// Repairs what has died.
@@ -42,7 +43,7 @@ struct Known {
     /// Failures in a row, and when the last of them was.
     failures: u32,
     failed: Option<Instant>,
-    /// Whether its containers have been looked through since this process started.
+    /// Whether its containers have been looked through since the last repair, and nothing dead was found.
     searched: bool,
     /// What was reported last.
     reported: Option<String>,
@@ -142,17 +143,18 @@ impl Repair {
         let Some(turn) = self.node.turns.take(&record.handle) else { return };
         let done = self.perform(&turn, &record, &step).await;
         let failures = self.with(&record, |known| {
-            known.searched |= done.is_ok();
+            // What was found is looked for once more, until a search finds nothing.
+            known.searched = matches!(done, Ok(true));
             (known.failures, known.failed) = match &done {
-                Ok(()) => (0, None),
+                Ok(_) => (0, None),
                 Err(_) => (known.failures.saturating_add(1), Some(Instant::now())),
             };
             known.failures
         });
-        if let Err(why) = done {
-            tracing::warn!(handle = record.handle, why, failures, "a dead mount was not repaired");
-            if failures == 1 {
-                self.pods.are_without(&record, &why);
+        if let Err(fault) = done {
+            tracing::warn!(handle = record.handle, %fault, failures, "a dead mount was not repaired");
+            if let (1, Fault::Client(why)) = (failures, &fault) {
+                self.pods.are_without(&record, why);
             }
         }
     }
