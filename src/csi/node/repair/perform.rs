@@ -148,7 +148,7 @@ impl Repair {
 #[derive(Debug, thiserror::Error)]
 enum Kept {
     /// Nothing can be shown instead.
-    #[error("{} was removed from the volume", .0.display())]
+    #[error("its directory /{} was removed from the volume", .0.strip_prefix(".").unwrap_or(.0).display())]
     Removed(PathBuf),
     /// It is tried again.
     #[error("{0}")]
@@ -180,5 +180,7 @@ mod tests {
             let inside = Inside { pid: 1, namespace: String::new(), mounted, target: PathBuf::new() };
             assert_eq!(shown(&inside), Path::new(below), "{root}");
         }
+        let text = Kept::Removed("./a/b".into()).to_string();
+        assert_eq!(text, "its directory /a/b was removed from the volume");
     }
 }
