@@ -72,7 +72,8 @@ fn main() -> ExitCode {
         ("topology in 80 columns", topology::columns),
     ];
     // The last one: its clusters stay.
-    let last: &[(&str, fn(&World))] = &[("a refusal names its cause everywhere", refusals::every_cause)];
+    let last: &[fixture::Scenario<World>] =
+        &[("a refusal names its cause everywhere", refusals::every_cause)];
     fixture::scenarios(&world, &[ours, availability::SCENARIOS, rights::SCENARIOS, last].concat())
 }
 
