@@ -81,9 +81,8 @@ fn all_given_up(caches: &Caches) -> Vec<ObjectRef<GlusterDevice>> {
     if devices.is_empty() {
         return vec![];
     }
-    let volumes = caches.volumes.list();
     let says_otherwise = |device: &&Arc<GlusterDevice>| {
-        let drain = drained(caches, device, &volumes);
+        let drain = drained(caches, device);
         let (status, reason, message) = drain.words();
         condition(device.conditions(), DRAINED)
             .is_none_or(|said| (&*said.status, &*said.reason, &*said.message) != (status, reason, message))
@@ -92,9 +91,14 @@ fn all_given_up(caches: &Caches) -> Vec<ObjectRef<GlusterDevice>> {
 }
 
 /// How far a device is drained that was given up.
-fn drained(caches: &Caches, device: &GlusterDevice, volumes: &[Arc<GlusterVolume>]) -> Drain {
+fn drained(caches: &Caches, device: &GlusterDevice) -> Drain {
     let ask = given_up(caches, device).flatten();
-    unreadable(caches).unwrap_or_else(|| drain(id_of(device), ask, volumes))
+    let id = id_of(device);
+    let volumes = caches.usage.now().volumes_on(id);
+    let mut volumes: Vec<_> = volumes.iter().filter_map(|name| caches.volumes.get(name)).collect();
+    // It is always the same one that is named.
+    volumes.sort_unstable_by_key(|volume| volume.name_any());
+    unreadable(caches).unwrap_or_else(|| drain(id, ask, &volumes))
 }
 
 /// How many bricks of a volume on a device somebody needs.
@@ -127,7 +131,7 @@ pub async fn of_device(context: &Context, device: &GlusterDevice) -> Result<bool
         return Ok(news);
     };
     let id = id_of(device);
-    let drain = drained(&context.caches, device, &context.caches.volumes.list());
+    let drain = drained(&context.caches, device);
     let status = reported.status.get_or_insert_default();
     note(&mut status.conditions, &drain, device.metadata.generation.unwrap_or_default());
     if !is_refused(status.evacuation.as_ref(), ask) {
@@ -190,7 +194,7 @@ pub async fn of_node(context: &Context, node: &GlusterNode) -> Result<bool, Pass
         let name = node.name_any();
         let mut devices = context.caches.devices.list();
         devices.retain(|device| device.spec.node == name);
-        let (drain, device) = together(&context.caches, &devices, &context.caches.volumes.list());
+        let (drain, device) = together(&context.caches, &devices);
         note(&mut status.conditions, &drain, node.metadata.generation.unwrap_or_default());
         if !is_refused(status.evacuation.as_ref(), ask) {
             status.evacuation = ended(ask, &drain, device).or(status.evacuation.take());
@@ -211,17 +215,13 @@ pub async fn of_node(context: &Context, node: &GlusterNode) -> Result<bool, Pass
 }
 
 /// How far the devices of a node are drained, and the device that cannot be. Those that were never taken in have nothing.
-fn together(
-    caches: &Caches,
-    devices: &[Arc<GlusterDevice>],
-    volumes: &[Arc<GlusterVolume>],
-) -> (Drain, Option<Id>) {
+fn together(caches: &Caches, devices: &[Arc<GlusterDevice>]) -> (Drain, Option<Id>) {
     let taken_in = |device: &&Arc<GlusterDevice>| {
         condition_is(device.conditions(), ACCEPTED) && !condition_is(device.conditions(), FAILED)
     };
     let mut left = vec![];
     for device in devices.iter().filter(taken_in) {
-        match drained(caches, device, volumes) {
+        match drained(caches, device) {
             Drain::Done if device.spec.state == State::Failed && device.is_drained() => {}
             // It says so itself next: who has seen the node leave finds its devices gone as well.
             Drain::Done => left.push((device.name_any(), "it is empty".into())),

@@ -12,16 +12,14 @@ pub mod node;
 pub mod placing;
 pub mod transports;
 mod unreadable;
-pub mod usage;
 pub mod volume;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use kube::core::ClusterResourceScope;
-use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use parking_lot::Mutex;
@@ -29,14 +27,13 @@ use serde_json::json;
 
 use crate::executor::RunError;
 use crate::resources::{FINALIZER, GlusterCluster, ID_LABEL, id_of};
-use crate::store::{Caches, Kind, Store, StoreError};
+use crate::store::{Action, Caches, Kind, Store, StoreError, run_passes};
 use access::roster::Roster;
 use placing::Placing;
 use transports::Transports;
-use usage::Usage;
 
 /// How many objects of a kind are worked on at the same time.
-const CONCURRENCY: u16 = 64;
+const CONCURRENCY: usize = 64;
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -52,8 +49,6 @@ pub struct Context {
     pub placing: Placing,
     /// How often nodes and devices are looked at when nothing changes.
     pub look_every: Duration,
-    /// What volumes take of devices, nodes and clusters.
-    pub usage: Usage,
     /// Who the nodes of the Kubernetes cluster are.
     pub roster: Roster,
     /// One gluster transaction at a time in a cluster: glusterd takes a lock of its own and refuses
@@ -98,9 +93,7 @@ impl Context {
         placing: Placing,
         look_every: Duration,
     ) -> Self {
-        let usage = Usage::of(caches.volumes.clone());
         Self {
-            usage,
             store,
             caches,
             transports,
@@ -161,14 +154,13 @@ impl Context {
 
 /// Runs all controllers until the process ends.
 pub async fn run(context: Arc<Context>) {
-    let (caches, usage) = (&context.caches, &context.usage);
+    let caches = &context.caches;
     let many = CONCURRENCY;
     let volumes = drive(context.clone(), caches.volumes.clone(), volume::wakes(caches), many, volume::pass);
-    let nodes = drive(context.clone(), caches.nodes.clone(), node::wakes(caches, usage), many, node::pass);
-    let devices =
-        drive(context.clone(), caches.devices.clone(), device::wakes(caches, usage), many, device::pass);
+    let nodes = drive(context.clone(), caches.nodes.clone(), node::wakes(caches), many, node::pass);
+    let devices = drive(context.clone(), caches.devices.clone(), device::wakes(caches), many, device::pass);
     let clusters =
-        drive(context.clone(), caches.clusters.clone(), cluster::wakes(caches, usage), many, cluster::pass);
+        drive(context.clone(), caches.clusters.clone(), cluster::wakes(caches), many, cluster::pass);
     let lists = access::wakes(caches, context.roster.clone());
     let access = drive(context.clone(), caches.volumes.clone(), lists, access::CONCURRENCY, access::pass);
     futures::join!(volumes, nodes, devices, clusters, access, unreadable::tell(&context));
@@ -180,41 +172,41 @@ async fn drive<K, F>(
     context: Arc<Context>,
     cache: crate::store::Cache<K>,
     wakes: impl Stream<Item = ObjectRef<K>> + Send + 'static,
-    at_once: u16,
-    pass: impl Fn(Arc<K>, Arc<Context>) -> F + Send + Sync + Clone + 'static,
+    at_once: usize,
+    pass: impl Fn(Arc<K>, Arc<Context>) -> F,
 ) where
     K: Kind,
     F: Future<Output = Result<Action, PassError>> + Send + 'static,
 {
-    let reader = cache.reader();
-    let reconcile = move |object: Arc<K>, context: Arc<Context>| {
-        let (pass, cache) = (pass.clone(), cache.clone());
+    let seen = cache.clone();
+    run_passes(cache, wakes, at_once, move |object: Arc<K>| {
+        // What is stored and not understood cannot be written back. It is woken again when it was mended.
+        let pass = (!seen.is_unreadable(&object)).then(|| pass(object.clone(), context.clone()));
+        let context = context.clone();
         Box::pin(async move {
-            // What is stored cannot be written back. It is woken again when it was mended.
-            if cache.is_unreadable(&object) {
-                return Ok(Action::await_change());
+            let Some(pass) = pass else { return Action::await_change() };
+            match pass.await {
+                Ok(action) => {
+                    context.went_well(&format!("{}/{}", K::kind(&()), object.name_any()));
+                    action
+                }
+                Err(error) => again(&context, object.as_ref(), &error),
             }
-            let key = format!("{}/{}", K::kind(&()), object.name_any());
-            let done = pass(object, context.clone()).await;
-            if done.is_ok() {
-                context.went_well(&key);
-            }
-            done
         })
-    };
-    let again = |object: Arc<K>, error: &PassError, context: Arc<Context>| {
-        let name = object.name_any();
-        if let PassError::Store(StoreError::Conflict(_)) = error {
-            tracing::debug!(kind = %K::kind(&()), name, "decided on an old state, decides again");
-            return Action::requeue(Duration::from_millis(20));
-        }
-        let pause = context.pause(&format!("{}/{name}", K::kind(&())));
-        tracing::warn!(kind = %K::kind(&()), name, %error, pause_ms = pause.as_millis() as u64, "a pass failed and is tried again");
-        Action::requeue(pause)
-    };
-    let config = Config::default().concurrency(at_once);
-    let queue = wakes.map(Ok::<_, std::convert::Infallible>);
-    applier(reconcile, again, context, reader, queue, config).for_each(|_| async {}).await;
+    })
+    .await;
+}
+
+/// When an object is looked at again whose pass failed.
+fn again<K: Kind>(context: &Context, object: &K, error: &PassError) -> Action {
+    let name = object.name_any();
+    if let PassError::Store(StoreError::Conflict(_)) = error {
+        tracing::debug!(kind = %K::kind(&()), name, "decided on an old state, decides again");
+        return Action::requeue(Duration::from_millis(20));
+    }
+    let pause = context.pause(&format!("{}/{name}", K::kind(&())));
+    tracing::warn!(kind = %K::kind(&()), name, %error, pause_ms = pause.as_millis() as u64, "a pass failed and is tried again");
+    Action::requeue(pause)
 }
 
 /// Puts our finalizer and the id label on an object that a user made. True if it was missing; the

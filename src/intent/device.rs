@@ -48,7 +48,7 @@ pub async fn delete(intent: &Intent, device: &GlusterDevice, forget: bool) -> Re
         placement.is_some_and(|placement| placement.bricks.iter().any(is_there))
             && !given_up(volume.conditions())
     };
-    if intent.volumes.find(holds).is_some() {
+    if intent.volumes_on(id).iter().any(|volume| holds(volume)) {
         return Err(AskError::InUse(format!("device {name} has bricks: remove their volumes first")));
     }
     let marked = device.annotations().contains_key(FORGET);

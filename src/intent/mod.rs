@@ -21,7 +21,7 @@ use crate::resources::{
     ACCEPTED, Condition, EVACUATE, FAILED, GlusterCluster, GlusterDevice, GlusterNode, GlusterVolume,
     HEAL_CHECK, ID_LABEL, OnRefusal, READY, State, condition, condition_is,
 };
-use crate::store::{Cache, Caches, Kind, Store, StoreError};
+use crate::store::{Cache, Caches, Kind, Store, StoreError, Usage};
 use crate::units::Id;
 
 /// How long a face waits for the leader to decide an ask.
@@ -41,8 +41,10 @@ pub struct Intent {
     pub nodes: Cache<GlusterNode>,
     /// All devices.
     pub devices: Cache<GlusterDevice>,
-    /// All volumes.
+    /// All volumes. There may be very many: who looks for those that concern something asks [`Usage`].
     pub volumes: Cache<GlusterVolume>,
+    /// What volumes take, and which of them are where.
+    pub usage: Usage,
 }
 
 /// An ask that was not taken.
@@ -116,8 +118,14 @@ fn metadata(name: &str, id: Id, annotations: BTreeMap<String, String>) -> Object
 impl Intent {
     /// The asks of a store with its caches.
     pub fn new(store: Store, caches: Caches) -> Self {
-        let Caches { clusters, nodes, devices, volumes } = caches;
-        Self { store, clusters, nodes, devices, volumes }
+        let Caches { clusters, nodes, devices, volumes, usage } = caches;
+        Self { store, clusters, nodes, devices, volumes, usage }
+    }
+
+    /// The volumes with a brick on a device or node.
+    pub fn volumes_on(&self, place: Id) -> Vec<Arc<GlusterVolume>> {
+        let names = self.usage.now().volumes_on(place);
+        names.iter().filter_map(|name| self.volumes.get(name)).collect()
     }
 
     /// Waits until the leader has decided about a new object: `decided` reads its conditions. What

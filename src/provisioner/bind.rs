@@ -10,7 +10,6 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
-use kube::runtime::controller::Action;
 
 use super::events::Tone;
 use super::ours::Wish;
@@ -18,7 +17,7 @@ use super::{AGAIN, PROVISIONED_BY, PROVISIONER, PV_FINALIZER, PassError, Provisi
 use crate::intent::class::PvSource;
 use crate::intent::volume;
 use crate::resources::{GlusterVolume, id_of};
-use crate::store::StoreError;
+use crate::store::{Action, StoreError};
 
 /// Marks a volume that is a person's data: a PersistentVolume that keeps it was made for it.
 pub const SERVED: &str = "gluster.bricklayer.dev/served";

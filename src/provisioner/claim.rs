@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
-use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
 use super::events::Tone;
@@ -16,7 +15,7 @@ use crate::intent::AskError;
 use crate::intent::cluster;
 use crate::intent::volume::{self, HOLDER, VolumeAsk};
 use crate::resources::{GlusterVolume, PLACED, READY, condition, condition_is};
-use crate::store::StoreError;
+use crate::store::{Action, StoreError};
 use crate::units::Id;
 
 /// The pause before what cannot be served is looked at again when nobody has changed anything.
@@ -207,9 +206,9 @@ impl Provisioner {
         let gid = match wish.parameters.gids {
             None => 0,
             Some(range) => {
-                let volumes = self.intent.volumes.list();
                 let uid = claim.uid().unwrap_or_default();
-                let given = self.gids.give(&class, range, &uid, volumes.iter().map(Arc::as_ref));
+                let in_use = self.intent.usage.now().gids(&class);
+                let given = self.gids.give(&class, range, &uid, in_use);
                 given.ok_or_else(|| {
                     format!(
                         "failed to provision volume with StorageClass {class:?}: all gids from gidMin {} to \

@@ -7,7 +7,6 @@ use std::collections::{BTreeSet, HashMap};
 use parking_lot::Mutex;
 
 use crate::intent::class::GidRange;
-use crate::resources::GlusterVolume;
 
 /// Numbers that were given out and that no cache has shown yet: claim uid → class and number.
 #[derive(Debug, Default)]
@@ -16,28 +15,15 @@ pub struct Gids {
 }
 
 impl Gids {
-    /// A number of the range for a claim of a class; the same one when the claim asks again. Nothing
-    /// when all are in use.
-    pub fn give<'a>(
-        &self,
-        class: &str,
-        range: GidRange,
-        claim: &str,
-        volumes: impl Iterator<Item = &'a GlusterVolume>,
-    ) -> Option<i64> {
+    /// A number of the range for a claim of a class, by those that volumes of the class have; the same one when the
+    /// claim asks again. Nothing when all are in use.
+    pub fn give(&self, class: &str, range: GidRange, claim: &str, mut used: BTreeSet<i64>) -> Option<i64> {
         let mut given = self.given.lock();
         if let Some((of_class, number)) = given.get(claim)
             && of_class == class
             && (range.min..=range.max).contains(number)
         {
             return Some(*number);
-        }
-        let mut used = BTreeSet::new();
-        for volume in volumes {
-            let Some(of_claim) = volume.spec.claim_ref.as_ref() else { continue };
-            if of_claim.storage_class.as_deref() == Some(class) {
-                used.insert(volume.spec.gid);
-            }
         }
         used.extend(given.values().filter(|(of_class, _)| of_class == class).map(|(_, number)| *number));
         let number = lowest_free(range, &used)?;
@@ -65,22 +51,13 @@ fn lowest_free(range: GidRange, used: &BTreeSet<i64>) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    fn volume(class: &str, gid: i64) -> GlusterVolume {
-        serde_json::from_value(json!({
-            "apiVersion": "bricklayer.dev/v1alpha1", "kind": "GlusterVolume", "metadata": {"name": "x"},
-            "spec": {"size": "1Gi", "gid": gid,
-                "claimRef": {"namespace": "n", "name": "c", "uid": "u", "storageClass": class}}
-        }))
-        .unwrap()
-    }
 
     #[test]
     fn each_volume_of_a_class_gets_a_number_of_its_own() {
         let (gids, range) = (Gids::default(), GidRange { min: 2000, max: 2003 });
-        let there = [volume("a", 2000), volume("a", 2002), volume("b", 2001)];
-        let give = |class: &str, claim: &str| gids.give(class, range, claim, there.iter());
+        let in_use =
+            |class: &str| BTreeSet::from_iter(if class == "a" { vec![2000, 2002] } else { vec![2001] });
+        let give = |class: &str, claim: &str| gids.give(class, range, claim, in_use(class));
         assert_eq!(give("a", "one"), Some(2001));
         assert_eq!(give("a", "one"), Some(2001), "asking twice is asking once");
         assert_eq!(give("a", "two"), Some(2003));

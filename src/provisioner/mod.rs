@@ -25,18 +25,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
-use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::reflector::ObjectRef;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::intent::{AskError, Intent};
 use crate::resources::GlusterVolume;
-use crate::store::{Cache, Kind, StoreError, spawn_vital};
+use crate::store::{Action, Cache, Kind, StoreError, run_passes, spawn_vital};
 use admission::Admission;
 use events::Events;
 use gids::Gids;
@@ -49,7 +47,7 @@ const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 /// Keeps a PersistentVolume until its volume is gone.
 const PV_FINALIZER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
 /// How many objects of a kind are worked on at the same time.
-const CONCURRENCY: u16 = 32;
+const CONCURRENCY: usize = 32;
 /// How soon something that waits is looked at again when nothing wakes it.
 const AGAIN: Duration = Duration::from_secs(10);
 /// The longest pause between two tries of a pass that fails.
@@ -157,35 +155,25 @@ async fn drive<K, F>(
     provisioner: Arc<Provisioner>,
     cache: Cache<K>,
     wakes: impl futures::Stream<Item = ObjectRef<K>> + Send + 'static,
-    pass: impl Fn(Arc<K>, Arc<Provisioner>) -> F + Send + Sync + Clone + 'static,
+    pass: impl Fn(Arc<K>, Arc<Provisioner>) -> F,
 ) where
     K: Kind,
     F: Future<Output = Result<Action, PassError>> + Send + 'static,
 {
-    let reconcile = move |object: Arc<K>, provisioner: Arc<Provisioner>| {
-        let pass = pass.clone();
+    run_passes(cache, wakes, CONCURRENCY, move |object: Arc<K>| {
+        let pass = pass(object.clone(), provisioner.clone());
+        let provisioner = provisioner.clone();
         Box::pin(async move {
-            let key = key(object.as_ref());
-            let done = pass(object, provisioner.clone()).await;
-            if done.is_ok() {
-                provisioner.tries.lock().remove(&key);
+            match pass.await {
+                Ok(action) => {
+                    provisioner.tries.lock().remove(&key(object.as_ref()));
+                    action
+                }
+                Err(error) => provisioner.again(object.as_ref(), &error),
             }
-            done
         })
-    };
-    let again = |object: Arc<K>, error: &PassError, provisioner: Arc<Provisioner>| {
-        if let PassError::Store(StoreError::Conflict(_))
-        | PassError::Ask(AskError::Store(StoreError::Conflict(_))) = error
-        {
-            return Action::requeue(persistent_volume::SOON);
-        }
-        let pause = provisioner.pause(key(object.as_ref()));
-        tracing::warn!(kind = %K::kind(&()), name = object.name_any(), %error, pause_ms = pause.as_millis() as u64, "a pass failed and is tried again");
-        Action::requeue(pause)
-    };
-    let config = Config::default().concurrency(CONCURRENCY);
-    let queue = wakes.map(Ok::<_, std::convert::Infallible>);
-    applier(reconcile, again, provisioner, cache.reader(), queue, config).for_each(|_| async {}).await;
+    })
+    .await;
 }
 
 fn key<K: Kind>(object: &K) -> String {
@@ -193,6 +181,18 @@ fn key<K: Kind>(object: &K) -> String {
 }
 
 impl Provisioner {
+    /// When an object is looked at again whose pass failed.
+    fn again<K: Kind>(&self, object: &K, error: &PassError) -> Action {
+        if let PassError::Store(StoreError::Conflict(_))
+        | PassError::Ask(AskError::Store(StoreError::Conflict(_))) = error
+        {
+            return Action::requeue(persistent_volume::SOON);
+        }
+        let pause = self.pause(key(object));
+        tracing::warn!(kind = %K::kind(&()), name = object.name_any(), %error, pause_ms = pause.as_millis() as u64, "a pass failed and is tried again");
+        Action::requeue(pause)
+    }
+
     /// The pause before the next try of an object that failed again: 1 s, then twice as long each
     /// time, 5 min at the most.
     fn pause(&self, key: String) -> Duration {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::ResourceExt;
-use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
 use super::bind::SERVED;
@@ -15,6 +14,7 @@ use super::events::Tone;
 use super::{AGAIN, PassError, Provisioner, live_claim, object_name, persistent_volume};
 use crate::intent::volume::{self, HOLDER};
 use crate::resources::{ClaimRef, GlusterVolume, READY, condition};
+use crate::store::Action;
 
 /// How long after it became ready a volume may still be taken back. What is older was served once,
 /// or this was a backup that somebody restores: only a person deletes that.

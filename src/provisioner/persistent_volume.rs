@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::ResourceExt;
-use kube::runtime::controller::Action;
 use serde_json::json;
 
 use super::bind::SERVED;
@@ -17,7 +16,7 @@ use super::{
 };
 use crate::intent::volume;
 use crate::resources::{GlusterVolume, READY, condition};
-use crate::store::StoreError;
+use crate::store::{Action, StoreError};
 
 /// One pass over a PersistentVolume.
 pub async fn pass(seen: Arc<PersistentVolume>, provisioner: Arc<Provisioner>) -> Result<Action, PassError> {

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimCondition};
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::controller::Action;
 use serde_json::{Value, json};
 
 use super::events::Tone;
@@ -15,7 +14,7 @@ use super::{AGAIN, PassError, Provisioner, persistent_volume, quantity};
 use crate::intent::AskError;
 use crate::intent::volume;
 use crate::resources::{Condition, EXPANDED, GlusterVolume, condition};
-use crate::store::{StoreError, explained};
+use crate::store::{Action, StoreError, explained};
 use crate::units::Bytes;
 
 /// Nothing is to be done on a node: kubelet need not look.

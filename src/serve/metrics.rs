@@ -101,14 +101,17 @@ impl Figures {
             simulated,
         );
         registry.register("cluster_free_bytes", "Space left for bricks", free);
-        let counted = |all: Vec<bool>| {
+        let family = |ready: usize, not: usize| {
             let family = Family::<ByReadiness, Gauge>::default();
-            for ready in [true, false] {
-                let count = all.iter().filter(|is| **is == ready).count();
+            for (ready, count) in [(true, ready), (false, not)] {
                 let labels = ByReadiness { ready: ready.to_string() };
                 family.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
             }
             family
+        };
+        let counted = |all: Vec<bool>| {
+            let ready = all.iter().filter(|ready| **ready).count();
+            family(ready, all.len() - ready)
         };
         let nodes = self.caches.nodes.list();
         let nodes = counted(nodes.iter().map(|node| condition_is(node.conditions(), READY)).collect());
@@ -117,9 +120,8 @@ impl Figures {
         let devices =
             counted(devices.iter().map(|device| condition_is(device.conditions(), READY)).collect());
         registry.register("devices", "Devices for bricks", devices);
-        let volumes = self.caches.volumes.list();
-        let volumes =
-            counted(volumes.iter().map(|volume| condition_is(volume.conditions(), READY)).collect());
+        let (ready, not) = self.caches.usage.now().readiness();
+        let volumes = family(ready, not);
         registry.register("volumes", "Volumes", volumes);
         let unreadable = Family::<ByKind, Gauge>::default();
         let caches = &self.caches;

@@ -90,16 +90,9 @@ pub struct Works {
 }
 
 impl Works {
-    /// Starts everything over a store, as tasks of the runtime. Nodes are looked at every
-    /// `look_every` when nothing changes. Simulated nodes are refused unless they are given.
-    pub async fn start(store: impl Into<Store>, sim: Option<Simulated>, look_every: Duration) -> Self {
-        let store = store.into();
-        let caches = Caches::start(&store).await;
-        Self::over(store, caches, sim, Permit::default(), look_every, Roster::none())
-    }
-
-    /// Starts everything over caches that have seen all that was written so far. Nothing is sent to a
-    /// node without the permit. The roster says who the nodes of the Kubernetes cluster are.
+    /// Starts everything over caches that have seen all that was written so far, as tasks of the runtime. Nodes are
+    /// looked at every `look_every` when nothing changes. Simulated nodes are refused unless they are given. Nothing is
+    /// sent to a node without the permit. The roster says who the nodes of the Kubernetes cluster are.
     pub fn over(
         store: Store,
         caches: Caches,

@@ -88,28 +88,32 @@ pub async fn run(args: OperatorArgs, log: Log) -> anyhow::Result<()> {
     let readiness = probes::serve(&args.listen).await?;
     let identity = args.identity.clone().unwrap_or_else(|| format!("bricklayer-{}", uuid::Uuid::new_v4()));
     let store = Store::new(client(&cluster, &identity, "serves", Permit::default())?);
-    let caches = tokio::select! {
-        caches = Caches::start(&store) => caches,
-        ended = &mut asked => return ended,
-    };
+    let (caches, fill) = Caches::new(&store);
     // Simulated nodes in a process of their own are there for every replica; those in this one are opened later.
     let there = args.allow_simulated.then(|| args.elsewhere.nodes(&identity)).flatten();
     let ways = Ways::new(Transports::new(store.clone(), caches.clone(), there));
-    let mut rest = None;
-    if let (Some(address), Some(face)) = (&args.rest_listen, face) {
+    let intent = Intent::new(store, caches.clone());
+    // The face is there before the caches are filled: it takes note of what comes.
+    let face = face.map(|face| {
         if let Some(level) = face.log_level {
             log.set(level);
         }
-        let intent = Intent::new(store.clone(), caches.clone());
-        super::obey_usr2(intent.clone(), args.lease_namespace.clone())?;
         let options = face.heketi_options(&args.lease_namespace, log, ways.examiner());
-        let router = heketi::router(intent, options);
+        (heketi::router(intent.clone(), options), face)
+    });
+    tokio::select! {
+        () = fill => {}
+        ended = &mut asked => return ended,
+    }
+    let mut rest = None;
+    if let (Some(address), Some((router, face))) = (&args.rest_listen, face) {
+        super::obey_usr2(intent.clone(), args.lease_namespace.clone())?;
         let tls = if args.tls.tls_cert.is_some() { &args.tls } else { &face.tls };
         let serving = Rest::start(address, tls, router).await?;
         println!("bricklayer operator serves Heketi's REST on {}", serving.url);
         rest = Some(serving);
     }
-    let mut csi = Csi::start(&args.csi, Intent::new(store, caches.clone())).await?;
+    let mut csi = Csi::start(&args.csi, intent).await?;
     if let Some(csi) = &csi {
         println!("bricklayer operator serves CSI on {}", csi.path);
     }

@@ -10,13 +10,14 @@ use super::config::{Flags, ServeConfig};
 use super::csi::{Csi, CsiArgs};
 use super::examine::Ways;
 use super::rest::{self, Rest, TlsArgs};
-use super::{ElsewhereArgs, SimulatedArgs, Works, asked_to_end, open_sim};
+use super::{ElsewhereArgs, Permit, Roster, SimulatedArgs, Works, asked_to_end, open_sim};
 use crate::api::heketi::{self, Log};
 use crate::controllers::transports::Transports;
 use crate::intent::Intent;
 use crate::intent::mode::{self, Mode};
 use crate::resources::{HOME_NAMESPACE, definitions};
 use crate::store::embedded::{Embedded, Options};
+use crate::store::{Caches, Store};
 
 /// How the server runs.
 #[derive(Clone, Debug, Default, Args)]
@@ -76,17 +77,22 @@ pub async fn run(args: ServeArgs, log: Log) -> anyhow::Result<()> {
     let there = args.elsewhere.nodes(SENDER);
     let here = (simulated && there.is_none()).then(|| open_sim(&args.data, &like)).transpose()?;
     let nodes = there.or_else(|| here.clone().map(Into::into));
-    let works = Works::start(embedded.client(), nodes.clone(), LOOK_EVERY).await;
+    let store = Store::new(embedded.client());
+    let (caches, fill) = Caches::new(&store);
+    let intent = Intent::new(store.clone(), caches.clone());
     if let Some(level) = config.log_level {
         log.set(level);
     }
-    begin_in(&works.intent(), config.default_mode).await?;
-    super::obey_usr2(works.intent(), HOME_NAMESPACE.into())?;
-    let ways = Ways::new(Transports::new(works.store.clone(), works.caches.clone(), nodes));
-    let router = heketi::router(works.intent(), config.heketi_options(HOME_NAMESPACE, log, ways.examiner()));
+    let ways = Ways::new(Transports::new(store.clone(), caches.clone(), nodes.clone()));
+    // It is there before the caches are filled: it takes note of what comes.
+    let router = heketi::router(intent.clone(), config.heketi_options(HOME_NAMESPACE, log, ways.examiner()));
+    fill.await;
+    let works = Works::over(store, caches, nodes, Permit::default(), LOOK_EVERY, Roster::none());
+    begin_in(&intent, config.default_mode).await?;
+    super::obey_usr2(intent.clone(), HOME_NAMESPACE.into())?;
     let tls = if args.tls.tls_cert.is_some() { &args.tls } else { &config.tls };
     let mut rest = Rest::start(&address, tls, router).await?;
-    let mut csi = Csi::start(&args.csi, works.intent()).await?;
+    let mut csi = Csi::start(&args.csi, intent).await?;
     if let Some(probes) = &args.probes {
         let readiness = super::probes::serve(probes).await?;
         readiness.show(works.figures.clone());

@@ -10,17 +10,26 @@ use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+/// An object as it was read.
+#[derive(Clone, Debug)]
+pub struct Read<K> {
+    /// What was understood.
+    pub object: K,
+    /// What it was understood from.
+    pub text: Box<RawValue>,
+}
+
 /// An object, or its metadata and why the rest is not understood. What kube's own `DeserializeGuard` does, from text
 /// only, as everything that comes from a server is: that one makes two trees of values of each object first, which
 /// was a good part of what each change cost.
 #[derive(Clone, Debug)]
-pub struct Guarded<K>(pub Result<K, InvalidObject>);
+pub struct Guarded<K>(pub Result<Read<K>, InvalidObject>);
 
 impl<'de, K: DeserializeOwned + Resource> Deserialize<'de> for Guarded<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Box::<RawValue>::deserialize(deserializer)?;
         let error = match serde_json::from_str(text.get()) {
-            Ok(object) => return Ok(Self(Ok(object))),
+            Ok(object) => return Ok(Self(Ok(Read { object, text }))),
             Err(error) => error.to_string(),
         };
         let partial: PartialObjectMeta<K> = serde_json::from_str(text.get()).map_err(Error::custom)?;
@@ -49,10 +58,10 @@ impl<K: Resource> Resource for Guarded<K> {
     }
 
     fn meta(&self) -> &ObjectMeta {
-        self.0.as_ref().map_or_else(|error| &error.metadata, K::meta)
+        self.0.as_ref().map_or_else(|error| &error.metadata, |read| read.object.meta())
     }
 
     fn meta_mut(&mut self) -> &mut ObjectMeta {
-        self.0.as_mut().map_or_else(|error| &mut error.metadata, K::meta_mut)
+        self.0.as_mut().map_or_else(|error| &mut error.metadata, |read| read.object.meta_mut())
     }
 }

@@ -5,6 +5,8 @@ mod cache;
 pub mod embedded;
 mod events;
 mod guard;
+mod passes;
+mod usage;
 
 use std::fmt::Debug;
 use std::panic::AssertUnwindSafe;
@@ -20,6 +22,8 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use cache::{Cache, Changes, Unreadable, in_parts};
 pub use events::{Events, News, Told};
 use guard::Guarded;
+pub use passes::{Action, run_passes};
+pub use usage::{Counts, OnDevice, Share, Usage};
 
 use crate::resources::{GlusterCluster, GlusterDevice, GlusterNode, GlusterVolume};
 
@@ -32,26 +36,43 @@ pub struct Caches {
     pub nodes: Cache<GlusterNode>,
     /// All devices.
     pub devices: Cache<GlusterDevice>,
-    /// All volumes.
+    /// All volumes. There may be very many: who looks for those that concern something asks [`Usage`].
     pub volumes: Cache<GlusterVolume>,
+    /// What volumes take, and which of them are where.
+    pub usage: Usage,
 }
 
+/// How many volumes are kept open: those that something is done about, and some more.
+const OPEN_VOLUMES: usize = 512;
+
 impl Caches {
-    /// Starts the watches as tasks of the runtime, and waits until each has seen its first list.
-    pub async fn start(store: &Store) -> Self {
+    /// Empty caches, and what fills them: it starts the watches as tasks of the runtime, and ends when each has seen
+    /// its first list. Who observes a cache before that is told of each object as it comes.
+    pub fn new(store: &Store) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (clusters, fill_clusters) = Cache::start(store);
         let (nodes, fill_nodes) = Cache::start(store);
         let (devices, fill_devices) = Cache::start(store);
-        let (volumes, fill_volumes) = Cache::start(store);
-        spawn_vital(fill_clusters);
-        spawn_vital(fill_nodes);
-        spawn_vital(fill_devices);
-        spawn_vital(fill_volumes);
-        let caches = Self { clusters, nodes, devices, volumes };
-        caches.clusters.synced().await;
-        caches.nodes.synced().await;
-        caches.devices.synced().await;
-        caches.volumes.synced().await;
+        let (volumes, fill_volumes) = Cache::resting(store, OPEN_VOLUMES);
+        let usage = Usage::of(&volumes);
+        let caches = Self { clusters, nodes, devices, volumes, usage };
+        let filled = caches.clone();
+        let fill = async move {
+            spawn_vital(fill_clusters);
+            spawn_vital(fill_nodes);
+            spawn_vital(fill_devices);
+            spawn_vital(fill_volumes);
+            filled.clusters.synced().await;
+            filled.nodes.synced().await;
+            filled.devices.synced().await;
+            filled.volumes.synced().await;
+        };
+        (caches, fill)
+    }
+
+    /// Caches that have seen their first lists.
+    pub async fn start(store: &Store) -> Self {
+        let (caches, fill) = Self::new(store);
+        fill.await;
         caches
     }
 
@@ -206,7 +227,7 @@ impl Store {
         let mut listed = Listed { objects: vec![], unreadable: vec![] };
         for item in found.items {
             match item.0 {
-                Ok(object) => listed.objects.push(object),
+                Ok(read) => listed.objects.push(read.object),
                 Err(error) => listed.unreadable.push(Unreadable::new::<K>(&error)),
             }
         }

@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use super::Face;
 use super::answer::{self, Answer, Refused};
 use super::json;
-use super::view::{self, sees_cluster, sees_node, sees_volume};
+use super::view::{self, sees_cluster, sees_node};
 use super::wire::{ClusterFlags, ClusterList};
 use crate::intent::{self, AskError};
 use crate::resources::{GlusterCluster, GlusterClusterSpec};
@@ -71,10 +71,9 @@ pub async fn delete(face: &Face, id: &str) -> Result<Answer, Refused> {
 
 fn members(face: &Face, cluster: &GlusterCluster) -> (Vec<String>, Vec<String>) {
     let name = cluster.name_any();
-    let (nodes, volumes) = (face.intent.nodes.list(), face.intent.volumes.list());
+    let nodes = face.intent.nodes.list();
     let nodes = nodes.iter().map(AsRef::as_ref);
     let nodes = nodes.filter(|node| node.spec.cluster == name && sees_node(node));
-    let volumes = volumes.iter().map(AsRef::as_ref);
-    let volumes = volumes.filter(|volume| view::cluster_of(volume) == Some(&name) && sees_volume(volume));
-    (view::ids(nodes), view::ids(volumes))
+    let volumes = face.volumes.in_cluster(&name);
+    (view::ids(nodes), volumes.iter().map(ToString::to_string).collect())
 }

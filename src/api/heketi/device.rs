@@ -51,7 +51,7 @@ pub async fn create(face: &Face, body: &[u8]) -> Result<Answer, Refused> {
 pub async fn info(face: &Face, id: &str) -> Result<Answer, Refused> {
     let device = face.device(id).await?.ok_or_else(Refused::unknown_id)?;
     let device_id = id_of(&device);
-    let volumes = face.intent.volumes.list();
+    let volumes = face.intent.volumes_on(device_id);
     let mut usage = view::usage(&volumes, |brick| brick.device == device_id);
     let taken = usage.remove(&device_id).unwrap_or_default();
     let device = view::device(&device, taken);

@@ -103,7 +103,7 @@ struct Face {
 
 /// A service that answers Heketi's clients.
 pub fn router(intent: Intent, options: HeketiOptions) -> Router {
-    let index = VolumeIndex::new(intent.volumes.clone(), options.max_inflight);
+    let index = VolumeIndex::new(&intent.volumes, options.max_inflight);
     let tickets = Tickets::new(options.auth.as_ref());
     let face = Face { intent, options, tickets, volumes: Arc::new(index) };
     Router::new().fallback(serve).with_state(Arc::new(face))

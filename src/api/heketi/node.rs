@@ -51,8 +51,8 @@ pub async fn info(face: &Face, id: &str) -> Result<Answer, Refused> {
     let name = node.name_any();
     let devices = face.intent.devices.list();
     let devices = devices.iter().filter(|device| device.spec.node == name && sees_device(device));
-    let volumes = face.intent.volumes.list();
     let node_id = id_of(&node);
+    let volumes = face.intent.volumes_on(node_id);
     let mut usage = view::usage(&volumes, |brick| brick.node == node_id);
     let devices = devices
         .map(|device| {

@@ -26,6 +26,13 @@ pub struct Usage {
     bricks: Vec<wire::Brick>,
 }
 
+impl Usage {
+    /// What is taken, without telling by what.
+    pub fn without_bricks(used: Bytes) -> Self {
+        Self { used, bricks: vec![] }
+    }
+}
+
 /// Whether clients see a cluster.
 pub fn sees_cluster(cluster: &GlusterCluster) -> bool {
     let conditions = cluster.status.as_ref().map(|status| &status.conditions);

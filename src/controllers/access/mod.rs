@@ -10,19 +10,18 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
 use super::volume::set_allowed;
 use super::{Context, PassError};
 use crate::resources::{ACCESS, Condition, GlusterVolume, READY, condition, condition_is, set_condition};
-use crate::store::{Caches, in_parts};
+use crate::store::{Action, Caches, in_parts};
 use list::{List, Wanted, wanted};
 use roster::Roster;
 
 /// How many volumes are looked at at once. They mostly wait for their turn: one volume of a cluster is
 /// changed at a time, so that making and removing volumes does not wait for all of them.
-pub const CONCURRENCY: u16 = 256;
+pub const CONCURRENCY: usize = 256;
 
 /// Volumes are woken by their own changes, and all of them when the list of nodes has changed, if there is something
 /// to do about them then.
@@ -32,9 +31,7 @@ pub fn wakes(caches: &Caches, roster: Roster) -> impl Stream<Item = ObjectRef<Gl
         roster.changed().await;
         Some(((), roster))
     });
-    let all = lists.flat_map(move |()| {
-        in_parts(volumes.list().into_iter().map(|volume| ObjectRef::from_obj(volume.as_ref())))
-    });
+    let all = lists.flat_map(move |()| in_parts(volumes.references()));
     stream::select(caches.volumes.changes().stream(), all).filter(move |volume| {
         let due = seen.get_ref(volume).is_some_and(|volume| due(&volume, &here).is_some());
         futures::future::ready(due)

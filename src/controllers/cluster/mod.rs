@@ -6,17 +6,15 @@ use std::time::{Duration, Instant};
 use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
-use super::usage::Usage;
 use super::{Context, PassError, adopt, release};
 use crate::placement::transport_name;
 use crate::resources::{
     ClusterCapacity, ClusterCounts, FAILED, GlusterCluster, GlusterClusterStatus, GlusterNode, LargestVolume,
     READY, condition_is, id_of, set_condition,
 };
-use crate::store::Caches;
+use crate::store::{Action, Caches};
 
 /// How soon a cluster with a problem is looked at again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -30,7 +28,7 @@ pub type Largest = (Instant, LargestVolume);
 
 /// Clusters are woken by their own changes, by those of their nodes and devices, and by their first
 /// and last volume. Other volumes do not wake them: they are counted at the next regular look.
-pub fn wakes(caches: &Caches, usage: &Usage) -> impl Stream<Item = ObjectRef<GlusterCluster>> + Send + use<> {
+pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterCluster>> + Send + use<> {
     let nodes = caches.nodes.clone();
     let of_node = nodes.changes().stream().filter_map({
         let nodes = nodes.clone();
@@ -45,7 +43,7 @@ pub fn wakes(caches: &Caches, usage: &Usage) -> impl Stream<Item = ObjectRef<Glu
         futures::future::ready(node.map(|node| ObjectRef::new(&node.spec.cluster)))
     });
     let clusters = caches.clusters.clone();
-    let of_volumes = usage.wakes(move |usage| {
+    let of_volumes = caches.usage.wakes(move |usage| {
         let stale = |cluster: &&Arc<GlusterCluster>| {
             let counts = cluster.status.as_ref().and_then(|status| status.counts).unwrap_or_default();
             (counts.volumes > 0) != (usage.in_cluster(&cluster.name_any()).volumes > 0)
@@ -62,7 +60,7 @@ pub async fn pass(cluster: Arc<GlusterCluster>, context: Arc<Context>) -> Result
     // What was given up is only kept to be read about.
     let counts = |node: &GlusterNode| node.spec.cluster == name && !condition_is(node.conditions(), FAILED);
     let nodes = context.caches.nodes.list().iter().filter(|node| counts(node)).count();
-    let volumes = context.usage.now().in_cluster(&name).volumes;
+    let volumes = context.caches.usage.now().in_cluster(&name).volumes;
     if cluster.metadata.deletion_timestamp.is_some() {
         if nodes == 0 && volumes == 0 {
             context.largest.lock().remove(&name);
@@ -145,7 +143,7 @@ fn add_up(context: &Context, cluster: &str) -> (ClusterCounts, ClusterCapacity, 
             capacity.total = capacity.total.plus(total);
         }
     }
-    let share = context.usage.now().in_cluster(cluster);
+    let share = context.caches.usage.now().in_cluster(cluster);
     counts.volumes = share.volumes;
     capacity.free = capacity.total.minus(share.taken);
     (counts, capacity, ready)

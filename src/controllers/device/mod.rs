@@ -8,11 +8,10 @@ use std::time::Duration;
 use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
 use super::node::look_at_groups;
-use super::{Context, PassError, adopt, evacuation, kept, release, usage::Usage};
+use super::{Context, PassError, adopt, evacuation, kept, release};
 use crate::executor::ops::lvm;
 use crate::executor::{Batch, LOOK_DEADLINE, LVM_DEADLINE, RunError, Step, Transport, run};
 use crate::placement::transport_name;
@@ -20,8 +19,8 @@ use crate::resources::{
     ACCEPTED, DeviceCapacity, FAILED, GlusterDevice, GlusterNode, OnRefusal, READY, condition_is, id_of,
     is_forgotten, look_asked, set_condition,
 };
-use crate::store::Caches;
-use crate::units::{Id, vg_name};
+use crate::store::{Action, Caches};
+use crate::units::vg_name;
 use decide::{Next, Seen, decide};
 
 /// How soon a device with a problem is looked at again.
@@ -29,7 +28,7 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// Devices are woken by their own changes, by those of their nodes when one of the two is ready and
 /// the other is not, and by their first and last brick.
-pub fn wakes(caches: &Caches, usage: &Usage) -> impl Stream<Item = ObjectRef<GlusterDevice>> + Send + use<> {
+pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterDevice>> + Send + use<> {
     let devices = caches.devices.clone();
     let nodes = caches.nodes.clone();
     let by_node = nodes.changes().stream().flat_map(move |node| {
@@ -42,10 +41,10 @@ pub fn wakes(caches: &Caches, usage: &Usage) -> impl Stream<Item = ObjectRef<Glu
         stream::iter(waits.map(|device| ObjectRef::from_obj(device.as_ref())).collect::<Vec<_>>())
     });
     let devices = caches.devices.clone();
-    let by_brick = usage.wakes(move |usage| {
+    let by_brick = caches.usage.wakes(move |usage| {
         let stale = |device: &&Arc<GlusterDevice>| {
             let written = device.status.as_ref().and_then(|status| status.bricks).unwrap_or_default();
-            (written > 0) != (usage.on_device(id_of(device.as_ref())) > 0)
+            (written > 0) != (usage.on_device(id_of(device.as_ref())).bricks > 0)
         };
         devices.list().iter().filter(stale).map(|device| ObjectRef::from_obj(device.as_ref())).collect()
     });
@@ -210,7 +209,7 @@ async fn report(
     status.observed_generation = generation;
     status.transport = Some(transport.into());
     status.looked = look_asked(device).or(status.looked);
-    status.bricks = Some(context.usage.now().on_device(id_of(device)));
+    status.bricks = Some(context.caches.usage.now().on_device(id_of(device)).bricks);
     let mut again = RETRY;
     match found {
         Found::Ready { pv_uuid, paths, capacity } => {
@@ -326,7 +325,7 @@ async fn blocked(context: &Context, device: &GlusterDevice, text: String) -> Res
     let mut reported = device.clone();
     let generation = device.metadata.generation.unwrap_or_default();
     let status = reported.status.get_or_insert_default();
-    status.bricks = Some(context.usage.now().on_device(id_of(device)));
+    status.bricks = Some(context.caches.usage.now().on_device(id_of(device)).bricks);
     set_condition(&mut status.conditions, Timestamp::now(), generation, (READY, "False", "Deleting"), text);
     context.store.report(device, &reported, reported.status != device.status).await?;
     Ok(Action::requeue(RETRY))
@@ -335,9 +334,7 @@ async fn blocked(context: &Context, device: &GlusterDevice, text: String) -> Res
 /// Why a device cannot go yet: bricks are on it, or a volume may have some that nobody can read.
 fn in_use(context: &Context, device: &GlusterDevice) -> Option<String> {
     let id = id_of(device);
-    let mut volumes = context.caches.volumes.list();
-    volumes.retain(|volume| has_brick(volume, id));
-    let names: Vec<String> = volumes.iter().map(|volume| volume.name_any()).collect();
+    let names = context.caches.usage.now().volumes_on(id);
     match names.as_slice() {
         [] => {}
         [name] => {
@@ -357,9 +354,4 @@ fn in_use(context: &Context, device: &GlusterDevice) -> Option<String> {
         "its removal waits: volume {} is not understood and may have bricks on it: mend it first",
         volume.name
     ))
-}
-
-fn has_brick(volume: &crate::resources::GlusterVolume, device: Id) -> bool {
-    let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
-    placement.is_some_and(|placement| placement.bricks.iter().any(|brick| brick.device == device))
 }

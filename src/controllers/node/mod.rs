@@ -11,11 +11,10 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
 use super::placing::FOUNDER;
-use super::{Context, PassError, adopt, evacuation, release, usage::Usage};
+use super::{Context, PassError, adopt, evacuation, release};
 use crate::executor::ops::{gluster, lvm, mount};
 use crate::executor::{Batch, LOOK_DEADLINE, RunError, Step, Transport, TransportError, run};
 use crate::placement::transport_name;
@@ -23,13 +22,13 @@ use crate::resources::{
     ACCEPTED, FAILED, GlusterDevice, GlusterNode, GlusterNodeStatus, LOCATED, OnRefusal, REACHABLE, READY,
     condition, condition_is, id_of, set_condition,
 };
-use crate::store::{Caches, Listed, News};
+use crate::store::{Action, Caches, Listed, News};
 use decide::{Next, Seen, decide, twin};
 use located::Missing;
 
 /// Nodes are woken by their own changes, by their first and last brick, and all nodes of a cluster
 /// when its spec changes. What a cluster reports about them does not wake them.
-pub fn wakes(caches: &Caches, usage: &Usage) -> impl Stream<Item = ObjectRef<GlusterNode>> + Send + use<> {
+pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterNode>> + Send + use<> {
     let (nodes, clusters) = (caches.nodes.clone(), caches.clusters.clone());
     let mut seen = HashMap::new();
     let all = clusters.changes().stream().flat_map(move |cluster| {
@@ -39,7 +38,7 @@ pub fn wakes(caches: &Caches, usage: &Usage) -> impl Stream<Item = ObjectRef<Glu
         stream::iter(of.map(|node| ObjectRef::from_obj(node.as_ref())).collect::<Vec<_>>())
     });
     let nodes = caches.nodes.clone();
-    let by_brick = usage.wakes(move |usage| {
+    let by_brick = caches.usage.wakes(move |usage| {
         let stale = |node: &&Arc<GlusterNode>| {
             let written = node.status.as_ref().and_then(|status| status.bricks).unwrap_or_default();
             (written > 0) != (usage.on_node(id_of(node.as_ref())) > 0)
@@ -234,7 +233,7 @@ fn count(context: &Context, node: &GlusterNode, status: &mut GlusterNodeStatus) 
     let name = node.name_any();
     let devices = context.caches.devices.list().iter().filter(|device| device.spec.node == name).count();
     status.devices = Some(u32::try_from(devices).unwrap_or(u32::MAX));
-    status.bricks = Some(context.usage.now().on_node(id_of(node)));
+    status.bricks = Some(context.caches.usage.now().on_node(id_of(node)));
 }
 
 /// How soon a node with a problem is looked at again.

@@ -15,7 +15,8 @@ use crate::units::mount_point;
 
 /// Whether a brick of a ready volume belongs on the node and is not mounted there.
 pub fn missing(context: &Context, node: &GlusterNode, mounts: &HashSet<String>) -> bool {
-    context.caches.volumes.find(|volume| absent(volume, node, mounts).next().is_some()).is_some()
+    let usage = context.caches.usage.now();
+    usage.serving_on(id_of(node)).any(|(device, brick)| !mounts.contains(&mount_point(device, brick)))
 }
 
 /// Mounts what is missing, then has GlusterFS start the brick processes of all volumes on the node
@@ -29,7 +30,9 @@ pub async fn restore(
 ) -> Result<String, PassError> {
     let host = node.manage_host();
     let fstab = fstab(&*context.cluster(&node.spec.cluster)?);
-    let volumes: Vec<Arc<GlusterVolume>> = context.caches.volumes.list();
+    let here_are = context.caches.usage.now().volumes_on(id_of(node));
+    let volumes: Vec<Arc<GlusterVolume>> =
+        here_are.iter().filter_map(|name| context.caches.volumes.get(name)).collect();
     let mut batches = vec![];
     let mut names = BTreeSet::new();
     for volume in &volumes {

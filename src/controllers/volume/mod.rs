@@ -17,7 +17,6 @@ use std::time::Duration;
 use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
 
@@ -26,7 +25,7 @@ use crate::resources::{
     EXPANDED, GlusterVolume, Placement, READY, State, condition, condition_is, id_of, is_forgotten,
     skips_heal_check,
 };
-use crate::store::Caches;
+use crate::store::{Action, Caches, in_parts};
 use crate::units::Id;
 pub use decide::Tried;
 use decide::{Leaves, Next, decide};
@@ -59,24 +58,17 @@ pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterVolume>> + 
             (id_of(device.as_ref()), (degraded::device_is_broken(&device), given_up, hint))
         })
     });
-    let volumes = caches.volumes.clone();
+    let usage = caches.usage.clone();
     let mut known: HashMap<Id, (bool, bool, bool)> = HashMap::new();
     let concerned = stream::select(of_nodes, of_devices).flat_map(move |seen| {
         let turned = seen.filter(|(id, away)| known.insert(*id, *away).unwrap_or_default() != *away);
         let found: Vec<_> = match turned {
-            Some((id, _)) => volumes.list().into_iter().filter(|volume| is_on(volume, id)).collect(),
+            Some((id, _)) => usage.now().volumes_on(id),
             None => vec![],
         };
-        stream::iter(found.into_iter().map(|volume| ObjectRef::from_obj(volume.as_ref())))
+        in_parts(found.into_iter().map(|volume| ObjectRef::new(&volume)))
     });
     stream::select(caches.volumes.changes().stream(), concerned)
-}
-
-/// Whether a volume has a brick on the node or device of that id.
-fn is_on(volume: &GlusterVolume, id: Id) -> bool {
-    let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
-    placement
-        .is_some_and(|placement| placement.bricks.iter().any(|brick| brick.node == id || brick.device == id))
 }
 
 /// The pause before it is looked whether a status that was written has come back; its change wakes the volume before.

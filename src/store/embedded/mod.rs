@@ -31,7 +31,7 @@ mod kind;
 mod list;
 mod metadata;
 mod object;
-mod packed;
+pub(crate) mod packed;
 mod patch;
 mod projection;
 mod route;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 /// Texts shorter than this many bytes are left as they are: there is little to gain.
-pub(super) const WORTH_IT: usize = 512;
+pub(crate) const WORTH_IT: usize = 512;
 
 /// A text, plain or packed.
 #[derive(Clone, Debug)]
-pub(super) enum Text {
+pub(crate) enum Text {
     Plain(Bytes),
     Packed {
         packed: Box<[u8]>,
@@ -24,7 +24,7 @@ pub(super) enum Text {
 
 impl Text {
     /// The plain text.
-    pub(super) fn bytes(&self) -> Bytes {
+    pub(crate) fn bytes(&self) -> Bytes {
         match self {
             Self::Plain(bytes) => bytes.clone(),
             Self::Packed { packed, length, like } => {
@@ -41,7 +41,7 @@ impl Text {
     }
 
     /// Its length when it is plain, in bytes.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Plain(bytes) => bytes.len(),
             Self::Packed { length, .. } => *length,
@@ -49,7 +49,7 @@ impl Text {
     }
 
     /// What it takes in memory, in bytes.
-    pub(super) fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         match self {
             Self::Plain(bytes) => bytes.len(),
             Self::Packed { packed, .. } => packed.len(),
@@ -57,7 +57,7 @@ impl Text {
     }
 
     /// The same text packed, if that is worth it.
-    pub(super) fn packed(&self, like: &Arc<[u8]>) -> Option<Text> {
+    pub(crate) fn packed(&self, like: &Arc<[u8]>) -> Option<Text> {
         let Self::Plain(bytes) = self else { return None };
         if bytes.len() < WORTH_IT {
             return None;

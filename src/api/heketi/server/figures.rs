@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 
 use super::super::Face;
 use super::super::answer::{self, Answer, Refused};
-use super::super::view::{self, sees_cluster, sees_device, sees_node, sees_volume};
+use super::super::view::{self, sees_cluster, sees_device, sees_node};
 use super::operations::under_way;
 use crate::resources::{GlusterNode, id_of};
 use crate::units::KIB;
@@ -66,14 +66,11 @@ fn clusters(face: &Face, registry: &mut Registry) {
     let (volumes, blocks, nodes) = (PerCluster::default(), PerCluster::default(), PerCluster::default());
     for cluster in &seen {
         let labels = ByCluster { cluster: id_of(cluster.as_ref()).to_string() };
-        for family in [&volumes, &blocks, &nodes] {
+        for family in [&blocks, &nodes] {
             family.get_or_create(&labels).set(0);
         }
-    }
-    for volume in intent.volumes.list().iter().filter(|volume| sees_volume(volume)) {
-        if let Some(name) = view::cluster_of(volume) {
-            volumes.get_or_create(&ByCluster { cluster: face.cluster_id(name) }).inc();
-        }
+        let count = face.volumes.in_cluster(&kube::ResourceExt::name_any(cluster.as_ref())).len();
+        volumes.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
     for node in intent.nodes.list().iter().filter(|node| sees_node(node)) {
         nodes.get_or_create(&ByCluster { cluster: face.cluster_id(&node.spec.cluster) }).inc();
@@ -84,13 +81,12 @@ fn clusters(face: &Face, registry: &mut Registry) {
 }
 
 fn devices(face: &Face, registry: &mut Registry) {
-    let (nodes, volumes) = (face.intent.nodes.list(), face.intent.volumes.list());
+    let nodes = face.intent.nodes.list();
     let nodes: HashMap<String, Arc<GlusterNode>> = nodes
         .into_iter()
         .filter(|node| sees_node(node))
         .map(|node| (kube::ResourceExt::name_any(node.as_ref()), node))
         .collect();
-    let mut usage = view::usage(&volumes, |_| true);
     let count = PerHost::default();
     let families: [PerDevice; 7] = Default::default();
     for node in nodes.values() {
@@ -99,7 +95,8 @@ fn devices(face: &Face, registry: &mut Registry) {
     for device in face.intent.devices.list().iter().filter(|device| sees_device(device)) {
         let Some(node) = nodes.get(&device.spec.node) else { continue };
         let ByHost { cluster, hostname, storage_hostname } = host(face, node);
-        let shown = view::device(device, usage.remove(&id_of(device.as_ref())).unwrap_or_default());
+        let taken = face.intent.usage.now().on_device(id_of(device.as_ref()));
+        let shown = view::device(device, view::Usage::without_bricks(taken.taken));
         count.get_or_create(&host(face, node)).inc();
         let labels = ByDevice {
             cluster,
@@ -111,7 +108,7 @@ fn devices(face: &Face, registry: &mut Registry) {
         };
         let storage = shown.record.storage;
         let (size, free, used) = (storage.total, storage.free, storage.used);
-        let bricks = u64::try_from(shown.bricks.len()).unwrap_or(u64::MAX);
+        let bricks = u64::from(taken.serving);
         let values = [size, free, used, size * KIB, free * KIB, used * KIB, bricks];
         for (family, value) in families.iter().zip(values) {
             family.get_or_create(&labels).set(i64::try_from(value).unwrap_or(i64::MAX));

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -12,41 +13,22 @@ fn object(name: &str) -> ConfigMap {
     }
 }
 
-/// A cache that is filled by hand.
-fn cache() -> (Cache<ConfigMap>, reflector::store::Writer<ConfigMap>) {
-    let (objects, writer) = reflector::store::<ConfigMap>();
-    let shared = Shared {
-        objects,
-        waiting: Mutex::default(),
-        listeners: Mutex::default(),
-        wanted: watch::Sender::new(1),
-        synced: watch::Sender::new(0),
-        before: Mutex::default(),
-        unreadable: watch::Sender::default(),
-    };
-    (Cache { shared: Arc::new(shared) }, writer)
-}
-
-fn feed(
-    cache: &Cache<ConfigMap>,
-    writer: &mut reflector::store::Writer<ConfigMap>,
-    event: watcher::Event<ConfigMap>,
-) {
-    cache.shared.take_in(&event, writer);
+fn cache() -> Cache<ConfigMap> {
+    Cache::by_hand()
 }
 
 #[test]
 fn what_is_not_understood_is_named_and_the_rest_goes_on() {
-    let (cache, mut writer) = cache();
+    let cache = cache();
     let read = |data: serde_json::Value| {
         let value = serde_json::json!({"metadata": {"name": "a", "uid": "u"}, "data": data});
         serde_json::from_value::<Guarded<ConfigMap>>(value).unwrap()
     };
     let good = || read(serde_json::json!({"key": "value"}));
     let bad = || read(serde_json::json!("no map"));
-    let mut feed_guarded = |event| {
+    let feed_guarded = |event| {
         if let Some(event) = cache.shared.understood(event) {
-            feed(&cache, &mut writer, event);
+            cache.shared.take_in(event);
         }
     };
     feed_guarded(watcher::Event::Init);
@@ -73,18 +55,18 @@ fn what_is_not_understood_is_named_and_the_rest_goes_on() {
 
 #[test]
 fn what_went_away_while_a_watch_was_down_is_told() {
-    let (cache, mut writer) = cache();
+    let cache = cache();
     for event in [watcher::Event::Init, watcher::Event::InitDone] {
-        feed(&cache, &mut writer, event);
+        cache.feed(event);
     }
     for name in ["stays", "goes"] {
-        feed(&cache, &mut writer, watcher::Event::Apply(object(name)));
+        cache.feed(watcher::Event::Apply(object(name)));
     }
     let changes = cache.changes();
     assert_eq!(changes.drain().len(), 2);
     for event in [watcher::Event::Init, watcher::Event::InitApply(object("stays")), watcher::Event::InitDone]
     {
-        feed(&cache, &mut writer, event);
+        cache.feed(event);
     }
     let told: HashSet<String> = changes.drain().into_iter().map(|reference| reference.name).collect();
     assert_eq!(told, HashSet::from(["stays".to_owned(), "goes".to_owned()]));
@@ -94,16 +76,16 @@ fn what_went_away_while_a_watch_was_down_is_told() {
 /// Whoever has been told of an object asks for the changes next, and must find it among them.
 #[test]
 fn who_sees_an_object_finds_it_among_the_changes() {
-    let (cache, mut writer) = cache();
+    let cache = cache();
     for event in [watcher::Event::Init, watcher::Event::InitDone] {
-        feed(&cache, &mut writer, event);
+        cache.feed(event);
     }
     let (changes, told) = (cache.changes(), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         let (cache, told) = (&cache, &told);
         scope.spawn(move || {
             for n in 0..5000 {
-                feed(cache, &mut writer, watcher::Event::Apply(object(&n.to_string())));
+                cache.feed(watcher::Event::Apply(object(&n.to_string())));
                 while told.load(Ordering::Acquire) == n {
                     std::hint::spin_loop();
                 }
@@ -123,9 +105,9 @@ fn who_sees_an_object_finds_it_among_the_changes() {
 
 #[tokio::test]
 async fn nobody_is_left_waiting() {
-    let (cache, mut writer) = cache();
-    feed(&cache, &mut writer, watcher::Event::Init);
-    feed(&cache, &mut writer, watcher::Event::InitDone);
+    let cache = cache();
+    cache.feed(watcher::Event::Init);
+    cache.feed(watcher::Event::InitDone);
     let never = cache.wait("absent", Duration::from_millis(1), |seen| seen.map(|_| ()));
     assert_eq!(never.await, None);
     assert!(cache.shared.waiting.lock().is_empty());

@@ -1,25 +1,33 @@
 //! One shared watch per kind: what it has seen, who waits for which object, and who wants to know
 //! of every change. Waiting never opens a watch of its own.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
+mod changes;
+mod objects;
+mod unreadable;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::ObjectReference;
+use futures::StreamExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::core::error_boundary::InvalidObject;
-use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::DefaultBackoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
-use super::guard::Guarded;
+use super::guard::{Guarded, Read};
 use super::{Kind, Store};
+use changes::Listener;
+pub use changes::{Changes, in_parts};
+use objects::Objects;
+pub(super) use objects::{Key, key};
+pub use unreadable::Unreadable;
 
 /// What was last seen of all objects of a kind. Cheap to clone.
 pub struct Cache<K: Kind> {
@@ -27,83 +35,30 @@ pub struct Cache<K: Kind> {
 }
 
 struct Shared<K: Kind> {
-    objects: reflector::Store<K>,
+    objects: Objects<K>,
     waiting: Mutex<HashMap<String, Arc<Notify>>>,
     listeners: Mutex<Vec<Arc<Listener<K>>>>,
+    /// Held while something changes.
+    observers: Mutex<Vec<Observer<K>>>,
     /// How many complete lists were asked for, and the number of the last one that has been seen.
     wanted: watch::Sender<u64>,
     synced: watch::Sender<u64>,
-    /// What was there before a list that is under way: what is missing from it went unseen.
-    before: Mutex<Vec<Arc<K>>>,
     /// Objects that are stored and not understood, by namespace and name.
     unreadable: watch::Sender<BTreeMap<String, Unreadable>>,
 }
 
-/// A stored object that is not understood: it was written under another schema, or past ours. The
-/// cache keeps what it last understood of it; nobody works on it until it was mended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unreadable {
-    /// Its kind.
-    pub kind: String,
-    /// Its namespace; none when the kind has none.
-    pub namespace: Option<String>,
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: Option<String>,
-    /// The state of it that was looked at.
-    pub resource_version: Option<String>,
-    /// What is wrong with it.
-    pub error: String,
-}
-
-impl Unreadable {
-    /// An object by what was understood of it.
-    pub(super) fn new<K: Kind>(object: &InvalidObject) -> Self {
-        let metadata = &object.metadata;
-        Self {
-            kind: K::kind(&()).into_owned(),
-            namespace: metadata.namespace.clone(),
-            name: metadata.name.clone().unwrap_or_default(),
-            uid: metadata.uid.clone(),
-            resource_version: metadata.resource_version.clone(),
-            error: object.error.clone(),
-        }
-    }
-
-    /// What an event about it refers to.
-    pub(super) fn reference<K: Kind>(&self) -> ObjectReference {
-        ObjectReference {
-            api_version: Some(K::api_version(&()).into_owned()),
-            kind: Some(self.kind.clone()),
-            namespace: self.namespace.clone(),
-            name: Some(self.name.clone()),
-            uid: self.uid.clone(),
-            resource_version: self.resource_version.clone(),
-            field_path: None,
-        }
-    }
-}
-
-impl fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, name, error, .. } = self;
-        write!(
-            f,
-            "{kind} {name} is stored and not understood: {error}; nothing is done about it until it is mended (kubectl edit)"
-        )
-    }
-}
+/// Who notes something of each object: its name and what is seen under it; nothing when it is gone.
+type Observer<K> = Box<dyn Fn(&str, Option<&K>) + Send + Sync>;
 
 /// Where something stands in the map of what is not understood.
 fn place(namespace: Option<&str>, name: &str) -> String {
     format!("{}/{name}", namespace.unwrap_or_default())
 }
 
-struct Listener<K: Kind> {
-    changed: Mutex<HashSet<ObjectRef<K>>>,
-    wake: Notify,
-}
+/// How often it is looked what may rest, and how much of it is packed then at the most: it never takes much of what
+/// others work with.
+const PACK_EVERY: Duration = Duration::from_millis(50);
+const PACK_AT_ONCE: usize = 64;
 
 /// Somebody who waits for an object; nobody is left waiting when this is dropped.
 struct Waiting<'a, K: Kind> {
@@ -129,15 +84,6 @@ impl<K: Kind> Drop for Waiting<'_, K> {
     }
 }
 
-/// How many changes are handed on at once, at the most.
-const PART: usize = 256;
-/// The pause after each part.
-const BETWEEN_PARTS: Duration = Duration::from_millis(5);
-
-/// The names of changed objects, each once however often it changed: the queue is never longer than
-/// the number of objects.
-pub struct Changes<K: Kind>(Arc<Listener<K>>);
-
 impl<K: Kind> Clone for Cache<K> {
     fn clone(&self) -> Self {
         Self { shared: self.shared.clone() }
@@ -147,36 +93,64 @@ impl<K: Kind> Clone for Cache<K> {
 impl<K: Kind> Cache<K> {
     /// A cache of a kind, and the work that keeps it filled: it ends only when the process does.
     pub fn start(store: &Store) -> (Self, impl Future<Output = ()> + Send + use<K>) {
+        Self::keeping(store, None)
+    }
+
+    /// The same for a kind of which there are very many: those that changed last, as many as given, are kept as they
+    /// are, and the others packed. Each of these is opened whenever it is looked at, so nobody should look at all of
+    /// them often.
+    pub fn resting(store: &Store, most_open: usize) -> (Self, impl Future<Output = ()> + Send + use<K>) {
+        Self::keeping(store, Some(most_open))
+    }
+
+    fn keeping(store: &Store, most_open: Option<usize>) -> (Self, impl Future<Output = ()> + Send + use<K>) {
         // An object that is not understood must not end the watch of all others.
         let api = kube::Api::<Guarded<K>>::all(store.client());
-        let (objects, mut writer) = reflector::store::<K>();
-        let shared = Arc::new(Shared {
-            objects,
-            waiting: Mutex::default(),
-            listeners: Mutex::default(),
-            wanted: watch::Sender::new(1),
-            synced: watch::Sender::new(0),
-            before: Mutex::default(),
-            unreadable: watch::Sender::default(),
-        });
+        let shared = Arc::new(Shared::new(most_open));
         let cache = Self { shared: shared.clone() };
         let fill = async move {
             let mut wanted = shared.wanted.subscribe();
+            let mut pack = tokio::time::interval(PACK_EVERY);
+            pack.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 let list = *wanted.borrow_and_update();
                 let events = watcher(api.clone(), watcher::Config::default()).backoff(Pauses::default());
                 let mut events = std::pin::pin!(events);
                 loop {
                     tokio::select! {
-                        Some(event) = events.next() => shared.see(event, list, &mut writer),
+                        Some(event) = events.next() => shared.see(event, list),
                         // The sender lives in `shared`: this ends with a new number only.
                         Ok(()) = wanted.changed() => break,
+                        _ = pack.tick(), if most_open.is_some() => shared.objects.pack(PACK_AT_ONCE),
                         else => return,
                     }
                 }
             }
         };
         (cache, fill)
+    }
+
+    /// A cache that is filled by hand.
+    #[cfg(test)]
+    pub(in crate::store) fn by_hand() -> Self {
+        Self { shared: Arc::new(Shared::new(None)) }
+    }
+
+    /// What a watch says.
+    #[cfg(test)]
+    pub(in crate::store) fn feed(&self, event: watcher::Event<K>) {
+        use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+        let read = |object: K| {
+            let text = serde_json::value::to_raw_value(&object).unwrap();
+            Read { object, text }
+        };
+        self.shared.take_in(match event {
+            Apply(object) => Apply(read(object)),
+            Delete(object) => Delete(read(object)),
+            InitApply(object) => InitApply(read(object)),
+            Init => Init,
+            InitDone => InitDone,
+        });
     }
 
     /// Waits until the first complete list has been seen.
@@ -203,17 +177,25 @@ impl<K: Kind> Cache<K> {
 
     /// The cluster-scoped object of that name, if it has been seen.
     pub fn get(&self, name: &str) -> Option<Arc<K>> {
-        self.shared.objects.get(&ObjectRef::new(name))
+        self.shared.objects.get(name)
     }
 
     /// The object that a reference names, if it has been seen.
     pub fn get_ref(&self, reference: &ObjectRef<K>) -> Option<Arc<K>> {
-        self.shared.objects.get(reference)
+        match reference.namespace {
+            None => self.get(&reference.name),
+            Some(_) => self.get(&key(reference)),
+        }
+    }
+
+    /// References to all objects, in no order.
+    pub fn references(&self) -> Vec<ObjectRef<K>> {
+        self.shared.objects.references()
     }
 
     /// All objects, in no order.
     pub fn list(&self) -> Vec<Arc<K>> {
-        self.shared.objects.state()
+        self.shared.objects.list()
     }
 
     /// The first object that the test accepts.
@@ -230,11 +212,6 @@ impl<K: Kind> Cache<K> {
     /// The objects that are not understood now, and whoever waits for changes of that.
     pub fn unreadable(&self) -> watch::Receiver<BTreeMap<String, Unreadable>> {
         self.shared.unreadable.subscribe()
-    }
-
-    /// The reader that the controller runtime wants.
-    pub fn reader(&self) -> reflector::Store<K> {
-        self.shared.objects.clone()
     }
 
     /// Waits until `test` gives a value for what is seen under `name` (nothing when it is gone), or
@@ -259,69 +236,47 @@ impl<K: Kind> Cache<K> {
         }
     }
 
+    /// Tells an observer of all objects that are there, and of each change from now on, before anybody else can see
+    /// it. Of an object that rests nothing more has to be opened for it. An observer must not look into the cache.
+    pub fn observe(&self, observer: impl Fn(&str, Option<&K>) + Send + Sync + 'static) {
+        let mut observers = self.shared.observers.lock();
+        for key in self.shared.objects.keys() {
+            observer(&key, self.get(&key).as_deref());
+        }
+        observers.push(Box::new(observer));
+    }
+
     /// A stream of references to objects that changed, beginning with all that are there.
     pub fn changes(&self) -> Changes<K> {
         let listener = Arc::new(Listener { changed: Mutex::default(), wake: Notify::new() });
         self.shared.listeners.lock().push(listener.clone());
-        let now = self.list();
-        listener.changed.lock().extend(now.iter().map(|object| ObjectRef::from_obj(object.as_ref())));
+        listener.changed.lock().extend(self.references());
         listener.wake.notify_one();
         Changes(listener)
     }
 }
 
-impl<K: Kind> Changes<K> {
-    /// The next changed objects; waits until there is at least one.
-    pub async fn next(&self) -> HashSet<ObjectRef<K>> {
-        loop {
-            let woken = self.0.wake.notified();
-            let changed = std::mem::take(&mut *self.0.changed.lock());
-            if !changed.is_empty() {
-                return changed;
-            }
-            woken.await;
-        }
-    }
-
-    /// The objects that changed since the last look; does not wait.
-    pub fn drain(&self) -> HashSet<ObjectRef<K>> {
-        std::mem::take(&mut *self.0.changed.lock())
-    }
-
-    /// The changes as a stream for the controller runtime. Very many at once, as at a start, come in parts: the
-    /// runtime keeps room for as many as ever waited there.
-    pub fn stream(self) -> impl Stream<Item = ObjectRef<K>> + Send {
-        let sets =
-            futures::stream::unfold(self, |changes| async move { Some((changes.next().await, changes)) });
-        sets.flat_map(in_parts)
-    }
-}
-
-/// Hands very many on in parts, with pauses in which others have their turn.
-pub fn in_parts<T: Send>(many: impl IntoIterator<Item = T, IntoIter: Send>) -> impl Stream<Item = T> + Send {
-    let parts = futures::stream::iter(many).chunks(PART).enumerate().then(|(at, part)| async move {
-        if at > 0 {
-            tokio::time::sleep(BETWEEN_PARTS).await;
-        }
-        futures::stream::iter(part)
-    });
-    parts.flatten()
-}
-
 impl<K: Kind> Shared<K> {
+    fn new(most_open: Option<usize>) -> Self {
+        Self {
+            objects: Objects::new(most_open),
+            waiting: Mutex::default(),
+            listeners: Mutex::default(),
+            observers: Mutex::default(),
+            wanted: watch::Sender::new(1),
+            synced: watch::Sender::new(0),
+            unreadable: watch::Sender::default(),
+        }
+    }
+
     /// Takes in what a watch says that began with the list of this number.
-    fn see(
-        &self,
-        event: Result<watcher::Event<Guarded<K>>, watcher::Error>,
-        list: u64,
-        writer: &mut reflector::store::Writer<K>,
-    ) {
+    fn see(&self, event: Result<watcher::Event<Guarded<K>>, watcher::Error>, list: u64) {
         match event {
             Ok(event) => {
-                let Some(mut event) = self.understood(event) else { return };
-                strip(&mut event);
-                self.take_in(&event, writer);
-                if matches!(event, watcher::Event::InitDone) {
+                let Some(event) = self.understood(event) else { return };
+                let is_complete = matches!(event, watcher::Event::InitDone);
+                self.take_in(event);
+                if is_complete {
                     self.synced.send_replace(list);
                 }
             }
@@ -332,7 +287,7 @@ impl<K: Kind> Shared<K> {
     }
 
     /// An event as far as it is understood. What was last understood of an object stays as it was.
-    fn understood(&self, event: watcher::Event<Guarded<K>>) -> Option<watcher::Event<K>> {
+    fn understood(&self, event: watcher::Event<Guarded<K>>) -> Option<watcher::Event<Read<K>>> {
         use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
         match event {
             Init => {
@@ -340,14 +295,14 @@ impl<K: Kind> Shared<K> {
                 Some(Init)
             }
             InitDone => Some(InitDone),
-            Apply(Guarded(Ok(object))) => {
-                self.forget_unreadable(&object);
-                Some(Apply(object))
+            Apply(Guarded(Ok(read))) => {
+                self.forget_unreadable(read.object.meta());
+                Some(Apply(read))
             }
-            InitApply(Guarded(Ok(object))) => Some(InitApply(object)),
-            Delete(Guarded(Ok(object))) => {
-                self.forget_unreadable(&object);
-                Some(Delete(object))
+            InitApply(Guarded(Ok(read))) => Some(InitApply(read)),
+            Delete(Guarded(Ok(read))) => {
+                self.forget_unreadable(read.object.meta());
+                Some(Delete(read))
             }
             Apply(Guarded(Err(object))) => {
                 self.remember_unreadable(&object);
@@ -359,19 +314,18 @@ impl<K: Kind> Shared<K> {
             }
             Delete(Guarded(Err(object))) => {
                 let last = self.last_understood(&object);
-                let metadata = &object.metadata;
-                let name = metadata.name.as_deref().unwrap_or_default();
-                let key = place(metadata.namespace.as_deref(), name);
-                self.unreadable.send_if_modified(|all| all.remove(&key).is_some());
+                self.forget_unreadable(&object.metadata);
                 Some(Delete(last?))
             }
         }
     }
 
-    fn last_understood(&self, object: &InvalidObject) -> Option<K> {
-        let mut reference = ObjectRef::new(object.metadata.name.as_deref()?);
+    fn last_understood(&self, object: &InvalidObject) -> Option<Read<K>> {
+        let mut reference = ObjectRef::<K>::new(object.metadata.name.as_deref()?);
         reference.namespace.clone_from(&object.metadata.namespace);
-        self.objects.get(&reference).map(Arc::unwrap_or_clone)
+        let last = self.objects.get(&key(&reference))?;
+        let text = serde_json::value::to_raw_value(last.as_ref()).ok()?;
+        Some(Read { object: Arc::unwrap_or_clone(last), text })
     }
 
     fn remember_unreadable(&self, object: &InvalidObject) {
@@ -386,26 +340,18 @@ impl<K: Kind> Shared<K> {
         self.unreadable.send_modify(|all| drop(all.insert(key, unreadable)));
     }
 
-    fn forget_unreadable(&self, object: &K) {
-        let key = place(object.meta().namespace.as_deref(), &object.name_any());
+    fn forget_unreadable(&self, metadata: &ObjectMeta) {
+        let key = place(metadata.namespace.as_deref(), metadata.name.as_deref().unwrap_or_default());
         self.unreadable.send_if_modified(|all| all.remove(&key).is_some());
-    }
-
-    /// Keeps what is there when a new list begins: the list does not say what went away meanwhile.
-    fn remember(&self, event: &watcher::Event<K>) {
-        if matches!(event, watcher::Event::Init) {
-            *self.before.lock() = self.objects.state();
-        }
     }
 
     /// Takes an event in and tells everybody. Whoever has seen the new state and then looks what has changed finds
     /// it there: lists of changes are held while the state changes.
-    fn take_in(&self, event: &watcher::Event<K>, writer: &mut reflector::store::Writer<K>) {
-        self.remember(event);
+    fn take_in(&self, event: watcher::Event<Read<K>>) {
+        let is_list = matches!(event, watcher::Event::InitDone);
         let listeners = self.listeners.lock();
         let mut lists: Vec<_> = listeners.iter().map(|listener| listener.changed.lock()).collect();
-        writer.apply_watcher_event(event);
-        let changed = self.changed(event);
+        let changed = self.apply(event);
         for list in &mut lists {
             list.extend(changed.iter().cloned());
         }
@@ -415,7 +361,7 @@ impl<K: Kind> Shared<K> {
         }
         drop(listeners);
         let waiting = self.waiting.lock();
-        if matches!(event, watcher::Event::InitDone) {
+        if is_list {
             // Whoever waits for an object that went away while the watch was down looks again too.
             waiting.values().for_each(|notify| notify.notify_waiters());
         } else if let Some(notify) = changed.first().and_then(|one| waiting.get(&one.name)) {
@@ -423,18 +369,41 @@ impl<K: Kind> Shared<K> {
         }
     }
 
-    /// The objects that an event which has been taken in has changed.
-    fn changed(&self, event: &watcher::Event<K>) -> Vec<ObjectRef<K>> {
+    /// Changes what is held by an event, and gives back the objects that it has changed. A list does not say what went
+    /// away while the watch was down: after one, all that were there before count as changed too.
+    fn apply(&self, event: watcher::Event<Read<K>>) -> Vec<ObjectRef<K>> {
+        let observers = self.observers.lock();
+        let tell =
+            |key: &str, object: Option<&K>| observers.iter().for_each(|observer| observer(key, object));
         match event {
-            watcher::Event::Apply(object) | watcher::Event::Delete(object) => {
-                vec![ObjectRef::from_obj(object)]
+            watcher::Event::Apply(read) => {
+                let changed = ObjectRef::from_obj(&read.object);
+                let key = key(&changed);
+                tell(&key, Some(&read.object));
+                self.objects.put(key, read);
+                vec![changed]
+            }
+            watcher::Event::Delete(read) => {
+                let changed = ObjectRef::from_obj(&read.object);
+                let key = key(&changed);
+                tell(&key, None);
+                self.objects.remove(&key);
+                vec![changed]
+            }
+            watcher::Event::Init => {
+                self.objects.begin();
+                vec![]
+            }
+            watcher::Event::InitApply(read) => {
+                let key = key(&ObjectRef::from_obj(&read.object));
+                tell(&key, Some(&read.object));
+                self.objects.come(key, read);
+                vec![]
             }
             watcher::Event::InitDone => {
-                let before = std::mem::take(&mut *self.before.lock());
-                let now = self.objects.state();
-                now.iter().chain(&before).map(|object| ObjectRef::from_obj(object.as_ref())).collect()
+                self.objects.going().iter().for_each(|key| tell(key, None));
+                self.objects.complete()
             }
-            watcher::Event::Init | watcher::Event::InitApply(_) => vec![],
         }
     }
 }
@@ -461,19 +430,5 @@ impl Backoff for Pauses {
     }
 }
 
-/// Annotations longer than this many bytes are kept by their writers for themselves, and read live.
-const LONG_ANNOTATION: usize = 128;
-
-/// Drops what is only ever read live and what would double the memory of a large cache.
-fn strip<K: Kind>(event: &mut watcher::Event<K>) {
-    if let watcher::Event::Apply(object) | watcher::Event::InitApply(object) = event {
-        object.meta_mut().managed_fields = None;
-        if let Some(annotations) = object.meta_mut().annotations.as_mut() {
-            annotations.retain(|_, value| value.len() <= LONG_ANNOTATION);
-        }
-    }
-}
-
 #[cfg(test)]
-#[path = "cache_tests.rs"]
 mod tests;
