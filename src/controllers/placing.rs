@@ -96,6 +96,9 @@ struct Work {
     writes: Arc<Semaphore>,
 }
 
+/// After so many volumes that are taken in at once, as at a start, others have their turn.
+const MANY: usize = 256;
+
 struct Feeds {
     clusters: Changes<crate::resources::GlusterCluster>,
     nodes: Changes<GlusterNode>,
@@ -118,16 +121,16 @@ async fn work(store: Store, caches: Caches, mut queue: mpsc::Receiver<Request>) 
         writes: Arc::new(Semaphore::new(WRITES)),
     };
     // What is there already is not left to the first request.
-    work.catch_up(&feeds);
+    work.catch_up(&feeds).await;
     while let Some(request) = queue.recv().await {
-        work.catch_up(&feeds);
+        work.catch_up(&feeds).await;
         work.decide(request).await;
     }
 }
 
 impl Work {
     /// Takes in what the caches have seen since the last request.
-    fn catch_up(&mut self, feeds: &Feeds) {
+    async fn catch_up(&mut self, feeds: &Feeds) {
         while let Ok(name) = self.failed.1.try_recv() {
             self.index.forget_assumed(&name, self.caches.volumes.get(&name).as_deref());
         }
@@ -141,7 +144,10 @@ impl Work {
         for seen in feeds.devices.drain() {
             self.index.see_device(&seen.name, caches.devices.get(&seen.name));
         }
-        for reference in feeds.volumes.drain() {
+        for (number, reference) in feeds.volumes.drain().into_iter().enumerate() {
+            if number % MANY == MANY - 1 {
+                tokio::task::yield_now().await;
+            }
             self.index.see_volume(&reference.name, self.caches.volumes.get(&reference.name).as_deref());
         }
     }

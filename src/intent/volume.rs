@@ -65,7 +65,7 @@ pub fn plan(intent: &Intent, ask: VolumeAsk) -> Plan {
     object.metadata = metadata(&ask.object_name, ask.id, ask.annotations);
     let mut index = Index::default();
     index.set_topology(&intent.clusters.list(), &intent.nodes.list(), &intent.devices.list());
-    for volume in intent.volumes.list() {
+    for volume in intent.volumes.each() {
         index.see_volume(&volume.name_any(), Some(&volume));
     }
     index.plan(&object)

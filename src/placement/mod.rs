@@ -78,9 +78,9 @@ struct Cluster {
 #[derive(Debug)]
 struct Known {
     id: Id,
-    cluster: String,
-    volume_name: String,
-    gid: Option<(String, i64)>,
+    cluster: Arc<str>,
+    volume_name: Arc<str>,
+    gid: Option<(Arc<str>, i64)>,
 }
 
 /// Everything that a decision looks at.
@@ -99,11 +99,11 @@ pub struct Index {
     /// Cluster name and zone name → the number that stands for it, as decided by this process.
     zones: HashMap<(String, String), i32>,
     inventory: Inventory,
-    volumes: HashMap<String, Known>,
-    names: HashMap<(String, String), Id>,
+    volumes: HashMap<Box<str>, Known>,
+    names: HashMap<(Arc<str>, Arc<str>), Id>,
     /// StorageClass and gid → the volume that has it.
-    gids: HashMap<(String, i64), Id>,
-    per_cluster: HashMap<String, u32>,
+    gids: HashMap<(Arc<str>, i64), Id>,
+    per_cluster: HashMap<Arc<str>, u32>,
     /// Object name → uid and attempt of a decision that no cache has shown yet.
     assumed: HashMap<String, (Option<String>, u32)>,
 }
@@ -209,7 +209,11 @@ impl Index {
             let text = format!("takes no {kind} volumes; it would if its spec.{key} were true");
             return Err(refused("KindNotOffered", text));
         }
-        if self.names.get(&(cluster.name.clone(), name.clone())).is_some_and(|other| *other != id) {
+        if self
+            .names
+            .get(&(cluster.name.as_str().into(), name.as_str().into()))
+            .is_some_and(|other| *other != id)
+        {
             return Err(refused(
                 "NameInUse",
                 format!("has a volume named {name:?} already; another name would do"),
@@ -221,9 +225,10 @@ impl Index {
             let text = format!("gid {} is in use by another volume of StorageClass {:?}", key.1, key.0);
             return Err(refused("GidInUse", text));
         }
-        let count = self.per_cluster.get(&cluster.name).copied().unwrap_or_default();
+        let count = self.per_cluster.get(cluster.name.as_str()).copied().unwrap_or_default();
         let limit = u32::try_from(cluster.limits.volumes).unwrap_or(u32::MAX);
-        let counted = self.volumes.get(&volume.name_any()).is_some_and(|known| known.cluster == cluster.name);
+        let counted =
+            self.volumes.get(volume.name_any().as_str()).is_some_and(|known| *known.cluster == *cluster.name);
         if !counted && count >= limit {
             let text = format!(
                 "has {count} volumes and may have {limit}; it would fit if it might have {}",
@@ -315,25 +320,29 @@ impl Index {
         }
         let placement = volume.and_then(|volume| Some((volume, volume.status.as_ref()?.placement.as_ref()?)));
         let Some((volume, placement)) = placement else { return };
-        let (id, volume_name) = (id_of(volume), volume.volume_name());
+        let (id, volume_name): (_, Arc<str>) = (id_of(volume), volume.volume_name().into());
+        let known = self.per_cluster.get_key_value(placement.cluster.as_str());
+        // Very many volumes are in the same few.
+        let cluster: Arc<str> =
+            known.map_or_else(|| placement.cluster.as_str().into(), |(name, _)| name.clone());
         let taken = |brick: &PlacedBrick| Taken {
             device: brick.device,
             pool: brick.pool_size,
             metadata: brick.pool_metadata,
         };
         self.inventory.set_volume(id, placement.bricks.iter().map(taken).collect());
-        *self.per_cluster.entry(placement.cluster.clone()).or_default() += 1;
-        self.names.insert((placement.cluster.clone(), volume_name.clone()), id);
+        *self.per_cluster.entry(cluster.clone()).or_default() += 1;
+        self.names.insert((cluster.clone(), volume_name.clone()), id);
         let gid = gid_of(volume);
         self.gids.extend(gid.clone().map(|key| (key, id)));
-        let known = Known { id, cluster: placement.cluster.clone(), volume_name, gid };
-        self.volumes.insert(name.to_owned(), known);
+        let known = Known { id, cluster, volume_name, gid };
+        self.volumes.insert(name.into(), known);
     }
 }
 
 /// The class of a volume's claim and its gid, if it was given one: unique together.
-fn gid_of(volume: &GlusterVolume) -> Option<(String, i64)> {
-    let class = volume.spec.claim_ref.as_ref()?.storage_class.clone()?;
+fn gid_of(volume: &GlusterVolume) -> Option<(Arc<str>, i64)> {
+    let class = volume.spec.claim_ref.as_ref()?.storage_class.as_deref()?.into();
     (volume.spec.gid != 0).then_some((class, volume.spec.gid))
 }
 

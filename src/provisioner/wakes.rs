@@ -50,16 +50,11 @@ async fn dispatch(provisioner: &Provisioner, send: mpsc::Sender<ObjectRef<Persis
     let (claims, classes) = (provisioner.claims.changes(), provisioner.classes.changes());
     let volumes = provisioner.intent.volumes.changes();
     let mut look = tokio::time::interval(LOOK_EVERY);
+    // All claims that are there are looked at first. A class that is there already concerns none beside them: one that
+    // it woke again would be begun twice while its volume is not seen yet.
+    classes.drain();
+    let mut changed: Vec<_> = claims.drain().into_iter().collect();
     loop {
-        let changed: Vec<ObjectRef<PersistentVolumeClaim>> = tokio::select! {
-            changed = claims.next() => changed.into_iter().collect(),
-            changed = volumes.next() => {
-                changed.iter().filter_map(|volume| provisioner.claim_of(&volume.name)).collect()
-            }
-            _ = classes.next() => provisioner.unbound(),
-            () = provisioner.moved.notified() => vec![],
-            _ = look.tick() => vec![],
-        };
         let mut awake: Vec<_> =
             changed.into_iter().filter(|claim| !provisioner.stands_in_queue(claim)).collect();
         awake.extend(std::iter::from_fn(|| provisioner.next_in_turn()));
@@ -68,6 +63,15 @@ async fn dispatch(provisioner: &Provisioner, send: mpsc::Sender<ObjectRef<Persis
                 return;
             }
         }
+        changed = tokio::select! {
+            changed = claims.next() => changed.into_iter().collect(),
+            changed = volumes.next() => {
+                changed.iter().filter_map(|volume| provisioner.claim_of(&volume.name)).collect()
+            }
+            _ = classes.next() => provisioner.unbound(),
+            () = provisioner.moved.notified() => vec![],
+            _ = look.tick() => vec![],
+        };
     }
 }
 

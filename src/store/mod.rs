@@ -19,7 +19,7 @@ use kube::core::{ClusterResourceScope, PartialObjectMeta, Request};
 use kube::{Client, Resource, ResourceExt};
 use serde::{Serialize, de::DeserializeOwned};
 
-pub use cache::{Cache, Changes, Unreadable, in_parts};
+pub use cache::{Cache, Changes, Key, Unreadable, in_parts};
 pub use events::{Events, News, Told};
 use guard::Guarded;
 pub use passes::{Action, run_passes};
@@ -43,7 +43,7 @@ pub struct Caches {
 }
 
 /// How many volumes are kept open: those that something is done about, and some more.
-const OPEN_VOLUMES: usize = 512;
+const OPEN_VOLUMES: usize = 256;
 
 impl Caches {
     /// Empty caches, and what fills them: it starts the watches as tasks of the runtime, and ends when each has seen

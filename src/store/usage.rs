@@ -10,7 +10,7 @@ use futures::{Stream, StreamExt};
 use kube::runtime::reflector::ObjectRef;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{Cache, Kind};
+use super::{Cache, Key, Kind};
 use crate::resources::{FAILED, GlusterVolume, PlacedBrick, READY, condition_is};
 use crate::units::{Bytes, Id};
 
@@ -64,7 +64,7 @@ pub struct Counts {
     nodes: HashMap<Id, u32>,
     clusters: HashMap<Arc<str>, Share>,
     /// What each volume that was seen has been counted as.
-    volumes: HashMap<String, Places>,
+    volumes: HashMap<Key, Places>,
     ready: usize,
 }
 
@@ -131,7 +131,7 @@ impl Counts {
     pub fn volumes_on(&self, place: Id) -> Vec<String> {
         let is_on =
             |volume: &Places| volume.bricks.iter().any(|brick| brick.device == place || brick.node == place);
-        self.volumes.iter().filter(|(_, volume)| is_on(volume)).map(|(name, _)| name.clone()).collect()
+        self.volumes.iter().filter(|(_, volume)| is_on(volume)).map(|(name, _)| name.to_string()).collect()
     }
 
     /// The bricks that belong on a node and serve a volume that is ready and stays: the device and the id of each.
@@ -155,7 +155,7 @@ impl Counts {
     }
 
     /// Counts a volume as it is now, or no longer when it is gone.
-    fn see(&mut self, name: &str, volume: Option<&GlusterVolume>) {
+    fn see(&mut self, name: &Key, volume: Option<&GlusterVolume>) {
         let before = self.volumes.remove(name);
         if let Some(before) = &before {
             self.subtract(before);
@@ -163,7 +163,7 @@ impl Counts {
         if let Some(volume) = volume {
             let counted = self.places(volume);
             self.add(&counted);
-            self.volumes.insert(name.to_owned(), counted);
+            self.volumes.insert(name.clone(), counted);
         }
     }
 
@@ -288,6 +288,10 @@ mod tests {
         .unwrap()
     }
 
+    fn see(counts: &mut Counts, name: &str, volume: Option<&GlusterVolume>) {
+        counts.see(&name.into(), volume);
+    }
+
     fn on(counts: &Counts, device: &str) -> u32 {
         counts.on_device(Id::from_uid(device)).bricks
     }
@@ -295,12 +299,12 @@ mod tests {
     #[test]
     fn a_volume_counts_as_it_was_seen_last() {
         let mut counts = Counts::default();
-        counts.see("one", Some(&volume("c", &["a", "b"])));
-        counts.see("two", Some(&volume("c", &["a"])));
+        see(&mut counts, "one", Some(&volume("c", &["a", "b"])));
+        see(&mut counts, "two", Some(&volume("c", &["a"])));
         assert_eq!((on(&counts, "a"), on(&counts, "b"), counts.on_node(Id::from_uid("node"))), (2, 1, 3));
         assert_eq!(counts.in_cluster("c"), Share { volumes: 2, taken: Bytes(6 << 30) });
 
-        counts.see("one", Some(&volume("d", &["b", "c"])));
+        see(&mut counts, "one", Some(&volume("d", &["b", "c"])));
         assert_eq!((on(&counts, "a"), on(&counts, "b"), on(&counts, "c")), (1, 1, 1));
         assert_eq!(counts.in_cluster("c"), Share { volumes: 1, taken: Bytes(2 << 30) });
         assert_eq!(counts.in_cluster("d"), Share { volumes: 1, taken: Bytes(4 << 30) });
@@ -310,12 +314,12 @@ mod tests {
     fn what_is_gone_or_placed_nowhere_leaves_nothing() {
         let mut counts = Counts::default();
         let mut unplaced = volume("c", &["a"]);
-        counts.see("one", Some(&unplaced));
-        counts.see("two", Some(&unplaced));
-        counts.see("one", None);
-        counts.see("three", None);
+        see(&mut counts, "one", Some(&unplaced));
+        see(&mut counts, "two", Some(&unplaced));
+        see(&mut counts, "one", None);
+        see(&mut counts, "three", None);
         unplaced.status = None;
-        counts.see("two", Some(&unplaced));
+        see(&mut counts, "two", Some(&unplaced));
         assert_eq!((on(&counts, "a"), counts.on_node(Id::from_uid("node"))), (0, 0));
         assert_eq!(counts.in_cluster("c"), Share::default());
         assert!(counts.devices.is_empty() && counts.clusters.is_empty());
@@ -335,8 +339,8 @@ mod tests {
         ready.spec.claim_ref = serde_json::from_value(claim).unwrap();
         let conditions = &mut ready.status.as_mut().unwrap().conditions;
         set_condition(conditions, Timestamp::UNIX_EPOCH, 1, (READY, "True", "Ready"), "it is");
-        counts.see("one", Some(&ready));
-        counts.see("two", Some(&volume("c", &["a"])));
+        see(&mut counts, "one", Some(&ready));
+        see(&mut counts, "two", Some(&volume("c", &["a"])));
         assert_eq!(there(&counts, "a"), ["one", "two"]);
         assert_eq!(there(&counts, "node"), ["one", "two"]);
         assert_eq!(there(&counts, "b"), ["one"]);
@@ -351,13 +355,13 @@ mod tests {
         ready.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
         let failed = &mut ready.status.as_mut().unwrap().conditions;
         set_condition(failed, Timestamp::UNIX_EPOCH, 1, (FAILED, "True", "NoSpace"), "no room");
-        counts.see("one", Some(&ready));
+        see(&mut counts, "one", Some(&ready));
         assert_eq!(counts.serving_on(node).count(), 0);
         assert_eq!(
             counts.on_device(Id::from_uid("a")),
             OnDevice { bricks: 2, serving: 1, taken: Bytes(2 << 30) }
         );
-        counts.see("one", None);
+        see(&mut counts, "one", None);
         assert_eq!((counts.readiness(), there(&counts, "b")), ((0, 1), vec![]));
     }
 }

@@ -100,9 +100,9 @@ volumes (*at*), with so many clients that each ask again at once. The best of th
 fn sizes() -> String {
     let mut text = String::from(
         "## Memory and start\n
-*Memory*, in MiB, is what the server has after all creates and deletes of its row, its simulated nodes included (*most*:
-the most it ever had), and what it has after a start on the same data. *Alone* it has its simulated nodes in another
-process: after it was filled, and after a start. *Start*, in seconds, is from the start of the process to the first
+*Memory*, in MiB, is what the server has 5 s after all creates and deletes of its row, its simulated nodes included (*most*:
+the most it ever had), and what it has 5 s after a start on the same data. *Alone* it has its simulated nodes in another
+process: after it was filled, and after a start, each with the most that it had. *Start*, in seconds, is from the start of the process to the first
 answer, and to the answer that shows a volume; the process before it had ended in order.
 
 | volumes | memory | most | after a start | alone | after a start | start: first answer | a volume | load | others | Heketi: memory | start | day |
@@ -115,8 +115,14 @@ answer, and to the answer that shows a volume; the process before it had ended i
         let start = ours("cold_start");
         let memory = ours("memory")
             .map_or("not measured | ".to_owned(), |f| format!("**{}** | {}", f.value, f.also("most")));
-        let alone = ours("memory_alone").map_or("not measured".to_owned(), |f| format!("**{}**", f.value));
-        let fresh = |start: Option<&Figure>| start.map(|f| f.also("memory_after_mib")).unwrap_or_default();
+        let most =
+            |f: &Figure, most: &str| f.number(most).map_or_else(String::new, |most| format!(" ({most})"));
+        let alone = ours("memory_alone")
+            .map_or("not measured".to_owned(), |f| format!("**{}**{}", f.value, most(&f, "most")));
+        let fresh = |start: Option<&Figure>| {
+            let of = |f: &Figure| format!("{}{}", f.also("memory_after_mib"), most(f, "memory_most_mib"));
+            start.map(of).unwrap_or_default()
+        };
         let (with, without) = (fresh(start.as_ref()), fresh(ours("cold_start_alone").as_ref()));
         let started = start.as_ref().map_or("not measured | | | ".to_owned(), |f| {
             format!("{} | **{}** | {} | {}", f.also("hello_s"), f.value, f.load, f.others)

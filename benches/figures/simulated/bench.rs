@@ -10,6 +10,8 @@ use crate::fixture::Server;
 use crate::http::Client;
 use crate::machine::{self, Spent};
 
+/// How long a server rests before its memory is measured: what a load needed and is over is not what it takes.
+const REST: Duration = Duration::from_secs(5);
 const NODES: usize = 36;
 const DEVICES: usize = 8;
 const CREATE: &str = r#"{"size":1,"durability":{"type":"replicate","replicate":{"replica":3}}}"#;
@@ -195,6 +197,7 @@ impl Bench {
     }
 
     fn memory(&self, level: usize) {
+        std::thread::sleep(REST);
         let (now, most) = machine::memory(self.pid);
         let name = self.subject.figure("memory", &format!("n{level}"));
         Figure::new(&name, "MiB", now, vec![now], machine::load(), 0.0).with("most", most).keep();
@@ -216,12 +219,14 @@ impl Bench {
             // The new process had spent nothing before: all of its time is its own.
             others.push(spent.since(self.pid).others);
         }
-        let (fresh, _) = machine::memory(self.pid);
+        std::thread::sleep(REST);
+        let (fresh, most) = machine::memory(self.pid);
         hello.sort_by(f64::total_cmp);
         let others = others.iter().sum::<f64>() / STARTS as f64;
         Figure::median(&self.subject.figure("cold_start", &format!("n{level}")), "s", volume, load, others)
             .with("hello_s", hello[STARTS / 2])
             .with("memory_after_mib", fresh)
+            .with("memory_most_mib", most)
             .keep();
     }
 }

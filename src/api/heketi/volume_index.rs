@@ -13,6 +13,7 @@ use kube::ResourceExt;
 use parking_lot::Mutex;
 
 use super::json;
+use super::server::operations::work_of;
 use super::view::{self, sees_volume};
 use super::wire::VolumeList;
 use crate::intent::given_up;
@@ -34,6 +35,8 @@ pub struct VolumeIndex {
 struct Known {
     /// Objects that were being made or deleted when they last changed, by name, and since when.
     busy: HashMap<String, Timestamp>,
+    /// Names of objects that something is under way for.
+    working: HashSet<String>,
     /// Names of objects that requests of this process are about to make or delete.
     starting: HashSet<String>,
     /// Objects that are not named by their id, both ways.
@@ -104,6 +107,21 @@ impl VolumeIndex {
         Ok(known.list.insert(Bytes::from(list)).clone())
     }
 
+    /// The names of the objects that something is under way for.
+    pub fn working(&self) -> Vec<String> {
+        self.state.lock().working.iter().cloned().collect()
+    }
+
+    /// How many volumes clients see in each cluster.
+    pub fn per_cluster(&self) -> HashMap<Arc<str>, usize> {
+        let known = self.state.lock();
+        let mut counts = HashMap::new();
+        for cluster in known.seen.values().flatten() {
+            *counts.entry(cluster.clone()).or_default() += 1;
+        }
+        counts
+    }
+
     /// The volumes that clients see in a cluster, in ascending order.
     pub fn in_cluster(&self, name: &str) -> Vec<Id> {
         let known = self.state.lock();
@@ -131,6 +149,11 @@ impl Known {
             Some(since) => drop(self.busy.insert(name.clone(), since)),
             None => drop(self.busy.remove(&name)),
         }
+        if work_of(volume).is_some() {
+            self.working.insert(name.clone());
+        } else {
+            self.working.remove(&name);
+        }
         let had = if sees_volume(volume) {
             let cluster = view::cluster_of(volume).map(|cluster| self.shared(cluster));
             self.seen.insert(id, cluster)
@@ -148,8 +171,13 @@ impl Known {
 
     fn forget(&mut self, name: &str) {
         self.busy.remove(name);
+        self.working.remove(name);
         let id = self.last_id(name);
         if let Some(id) = self.id_of.remove(name) {
+            if self.name_of.get(&id).is_some_and(|other| other != name) {
+                // Another object has the id by now.
+                return;
+            }
             self.name_of.remove(&id);
         }
         if id.is_some_and(|id| self.seen.remove(&id).is_some()) {

@@ -334,7 +334,9 @@ async fn blocked(context: &Context, device: &GlusterDevice, text: String) -> Res
 /// Why a device cannot go yet: bricks are on it, or a volume may have some that nobody can read.
 fn in_use(context: &Context, device: &GlusterDevice) -> Option<String> {
     let id = id_of(device);
-    let names = context.caches.usage.now().volumes_on(id);
+    let mut names = context.caches.usage.now().volumes_on(id);
+    // It is always the same one that is named.
+    names.sort_unstable();
     match names.as_slice() {
         [] => {}
         [name] => {

@@ -74,12 +74,21 @@ pub fn wakes(caches: &Caches) -> impl Stream<Item = ObjectRef<GlusterVolume>> + 
 /// The pause before it is looked whether a status that was written has come back; its change wakes the volume before.
 const OVERTAKEN_PAUSE: Duration = Duration::from_secs(1);
 
+/// Whether this process has found something out about a volume that has not come back to it yet: commands for what was
+/// before would be for bricks that are on their way out by now.
+fn is_overtaken(context: &Context, volume: &GlusterVolume) -> bool {
+    let (mut overtaken, name) = (context.overtaken.lock(), volume.name_any());
+    let is_behind = overtaken.get(&name).map(|before| volume.resource_version().as_ref() == Some(before));
+    if is_behind == Some(false) {
+        overtaken.remove(&name);
+    }
+    is_behind == Some(true)
+}
+
 /// One pass over a volume.
 pub async fn pass(volume: Arc<GlusterVolume>, context: Arc<Context>) -> Result<Action, PassError> {
     let name = volume.name_any();
-    if context.overtaken.lock().get(&name) == volume.resource_version().as_ref() {
-        // What this process has found out since then has not come back to it yet: commands for what was before would be
-        // for bricks that are on their way out by now.
+    if is_overtaken(&context, &volume) {
         return Ok(Action::requeue(OVERTAKEN_PAUSE));
     }
     let leaving = leaving(&context, &volume);
@@ -164,6 +173,10 @@ async fn step(
             Ok(Action::await_change())
         }
         Next::Wait(pause) => {
+            if pause.is_none() {
+                // There is nothing to try again.
+                context.tried.lock().remove(&name);
+            }
             judge_bricks(context, volume).await?;
             Ok(pause.map_or_else(Action::await_change, Action::requeue))
         }

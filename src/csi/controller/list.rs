@@ -16,31 +16,28 @@ const MOST: usize = 2000;
 /// goes meanwhile changes nothing for the next page.
 type Place = (i64, String);
 
-/// A page of volumes, and the token of the next one; it is empty when there is none.
+/// The names of a page of volumes, and the token of the next one; it is empty when there is none.
 ///
 /// # Errors
 /// ABORTED for a token that is none of ours: the list has to be begun anew. INVALID_ARGUMENT for a count
 /// below zero.
 pub fn page(
-    volumes: Vec<Arc<GlusterVolume>>,
+    volumes: impl IntoIterator<Item = Arc<GlusterVolume>>,
     token: &str,
     max_entries: i32,
-) -> Result<(Vec<Arc<GlusterVolume>>, String), Status> {
+) -> Result<(Vec<String>, String), Status> {
     let most = usize::try_from(max_entries)
         .map_err(|_| Status::invalid_argument("max_entries is below zero: give a number of volumes, or 0"))?;
     let most = if most == 0 { MOST } else { most.min(MOST) };
     let after = (!token.is_empty()).then(|| place_of(token)).transpose()?;
-    let mut placed: Vec<(Place, Arc<GlusterVolume>)> = volumes
-        .into_iter()
-        .filter(|volume| is_listed(volume))
-        .map(|volume| (place(&volume), volume))
-        .collect();
-    placed.retain(|(place, _)| after.as_ref().is_none_or(|after| place > after));
-    placed.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-    let is_last = placed.len() <= most;
-    placed.truncate(most);
-    let next = placed.last().filter(|_| !is_last).map(|((time, name), _)| format!("{time}/{name}"));
-    Ok((placed.into_iter().map(|(_, volume)| volume).collect(), next.unwrap_or_default()))
+    let listed = volumes.into_iter().filter(|volume| is_listed(volume)).map(|volume| place(&volume));
+    let mut places: Vec<Place> =
+        listed.filter(|place| after.as_ref().is_none_or(|after| place > after)).collect();
+    places.sort_unstable();
+    let is_last = places.len() <= most;
+    places.truncate(most);
+    let next = places.last().filter(|_| !is_last).map(|(time, name)| format!("{time}/{name}"));
+    Ok((places.into_iter().map(|(_, name)| name).collect(), next.unwrap_or_default()))
 }
 
 /// Whether a volume is one that can be used, under an id that fits.
@@ -79,10 +76,6 @@ mod tests {
         Arc::new(serde_json::from_value(volume).unwrap())
     }
 
-    fn names(volumes: &[Arc<GlusterVolume>]) -> Vec<String> {
-        volumes.iter().map(|volume| volume.name_any()).collect()
-    }
-
     #[test]
     fn pages_go_on_where_the_last_one_ended() {
         let of = |left_out: &str| {
@@ -91,17 +84,17 @@ mod tests {
             all.into_iter().filter(|volume| volume.name_any() != left_out).collect::<Vec<_>>()
         };
         let (first, token) = page(of(""), "", 2).unwrap();
-        assert_eq!(names(&first), ["c", "a"]);
+        assert_eq!(first, ["c", "a"]);
         let (rest, end) = page(of(""), &token, 2).unwrap();
-        assert_eq!((names(&rest), end), (vec!["b".to_owned(), "d".to_owned()], String::new()));
+        assert_eq!((rest, end), (vec!["b".to_owned(), "d".to_owned()], String::new()));
         let (rest, _) = page(of("a"), &token, 0).unwrap();
-        assert_eq!(names(&rest), ["b", "d"], "the last one of a page may go");
+        assert_eq!(rest, ["b", "d"], "the last one of a page may go");
     }
 
     #[test]
     fn what_nobody_can_use_is_not_listed() {
         let (listed, _) = page(vec![volume("a", 1, None), volume("b", 1, Some("1Gi"))], "", 0).unwrap();
-        assert_eq!(names(&listed), ["b"]);
+        assert_eq!(listed, ["b"]);
     }
 
     #[test]

@@ -171,10 +171,11 @@ impl Controller for Volumes {
     ) -> Result<Response<rpc::ListVolumesResponse>, Status> {
         let _call = self.calls.begin()?;
         let request = request.into_inner();
-        let volumes = self.intent.volumes.list();
-        let (page, next_token) = list::page(volumes, &request.starting_token, request.max_entries)?;
+        let (page, next_token) =
+            list::page(self.intent.volumes.each(), &request.starting_token, request.max_entries)?;
         let entry = |volume: &GlusterVolume| Entry { volume: Some(told(volume)), status: None };
-        let entries = page.iter().map(|volume| entry(volume)).collect();
+        let page = page.iter().filter_map(|name| self.intent.volumes.get(name));
+        let entries = page.map(|volume| entry(&volume)).collect();
         Ok(Response::new(rpc::ListVolumesResponse { entries, next_token }))
     }
 

@@ -25,8 +25,9 @@ use super::guard::{Guarded, Read};
 use super::{Kind, Store};
 use changes::Listener;
 pub use changes::{Changes, in_parts};
+pub use objects::Key;
 use objects::Objects;
-pub(super) use objects::{Key, key};
+pub(super) use objects::key;
 pub use unreadable::Unreadable;
 
 /// What was last seen of all objects of a kind. Cheap to clone.
@@ -48,7 +49,7 @@ struct Shared<K: Kind> {
 }
 
 /// Who notes something of each object: its name and what is seen under it; nothing when it is gone.
-type Observer<K> = Box<dyn Fn(&str, Option<&K>) + Send + Sync>;
+type Observer<K> = Box<dyn Fn(&Key, Option<&K>) + Send + Sync>;
 
 /// Where something stands in the map of what is not understood.
 fn place(namespace: Option<&str>, name: &str) -> String {
@@ -193,14 +194,19 @@ impl<K: Kind> Cache<K> {
         self.shared.objects.references()
     }
 
-    /// All objects, in no order.
+    /// All objects, in no order. Of very many [`Cache::each`] keeps one at a time open.
     pub fn list(&self) -> Vec<Arc<K>> {
-        self.shared.objects.list()
+        self.each().collect()
+    }
+
+    /// All objects, one after the other, in no order.
+    pub fn each(&self) -> impl Iterator<Item = Arc<K>> {
+        self.shared.objects.each()
     }
 
     /// The first object that the test accepts.
     pub fn find(&self, test: impl Fn(&K) -> bool) -> Option<Arc<K>> {
-        self.shared.objects.find(test)
+        self.each().find(|object| test(object))
     }
 
     /// Whether the object is stored in a form that is not understood now.
@@ -238,10 +244,13 @@ impl<K: Kind> Cache<K> {
 
     /// Tells an observer of all objects that are there, and of each change from now on, before anybody else can see
     /// it. Of an object that rests nothing more has to be opened for it. An observer must not look into the cache.
-    pub fn observe(&self, observer: impl Fn(&str, Option<&K>) + Send + Sync + 'static) {
+    pub fn observe(&self, observer: impl Fn(&Key, Option<&K>) + Send + Sync + 'static) {
         let mut observers = self.shared.observers.lock();
         for key in self.shared.objects.keys() {
             observer(&key, self.get(&key).as_deref());
+        }
+        for (key, object) in self.shared.objects.come_so_far() {
+            observer(&key, Some(&object));
         }
         observers.push(Box::new(observer));
     }
@@ -374,7 +383,7 @@ impl<K: Kind> Shared<K> {
     fn apply(&self, event: watcher::Event<Read<K>>) -> Vec<ObjectRef<K>> {
         let observers = self.observers.lock();
         let tell =
-            |key: &str, object: Option<&K>| observers.iter().for_each(|observer| observer(key, object));
+            |key: &Key, object: Option<&K>| observers.iter().for_each(|observer| observer(key, object));
         match event {
             watcher::Event::Apply(read) => {
                 let changed = ObjectRef::from_obj(&read.object);

@@ -1,17 +1,16 @@
 //! The objects that a cache holds. Those that changed last are open; the others rest, packed against one of their
 //! kind: a volume takes a fifth of its size that way, and some microseconds to open.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use parking_lot::RwLock;
 use serde_json::value::RawValue;
 
 use crate::store::Kind;
-use crate::store::embedded::packed::{Text, WORTH_IT};
+use crate::store::embedded::packed::{Packed, Text, WORTH_IT};
 use crate::store::guard::Read;
 
 /// `namespace/name`, or the name alone when the kind has no namespaces.
@@ -44,6 +43,8 @@ struct Held<K> {
     all: HashMap<Key, Form<K>>,
     /// Those of a list that is under way: they count once it is complete.
     coming: HashMap<Key, Form<K>>,
+    /// Those of lists that were cut off and that were not there before: observers were told of them.
+    cut_off: HashSet<Key>,
     /// The open ones by their numbers, the one that changed first in front, with some that have changed since.
     open: VecDeque<(Key, u64)>,
     /// The number of the last change.
@@ -55,7 +56,7 @@ struct Held<K> {
 enum Form<K> {
     /// With what it was read from, if it is to rest one day.
     Open(u64, Arc<K>, Option<Box<RawValue>>),
-    Resting(Text),
+    Resting(Arc<Packed>),
 }
 
 impl<K: Kind> Objects<K> {
@@ -63,6 +64,7 @@ impl<K: Kind> Objects<K> {
         let held = Held {
             all: HashMap::new(),
             coming: HashMap::new(),
+            cut_off: HashSet::new(),
             open: VecDeque::new(),
             changes: 0,
             like: None,
@@ -71,11 +73,11 @@ impl<K: Kind> Objects<K> {
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Arc<K>> {
-        let bytes = match self.held.read().all.get(key)? {
+        let packed = match self.held.read().all.get(key)? {
             Form::Open(_, object, _) => return Some(object.clone()),
-            Form::Resting(text) => text.bytes(),
+            Form::Resting(packed) => packed.clone(),
         };
-        Some(opened(key, &bytes))
+        Some(opened(key, packed))
     }
 
     pub(super) fn keys(&self) -> Vec<Key> {
@@ -87,13 +89,9 @@ impl<K: Kind> Objects<K> {
         self.held.read().all.iter().map(|(key, form)| form.reference(key)).collect()
     }
 
-    pub(super) fn list(&self) -> Vec<Arc<K>> {
-        self.keys().iter().filter_map(|key| self.get(key)).collect()
-    }
-
-    /// The first one that the test accepts, in no order.
-    pub(super) fn find(&self, test: impl Fn(&K) -> bool) -> Option<Arc<K>> {
-        self.keys().iter().filter_map(|key| self.get(key)).find(|object| test(object))
+    /// One after the other, in no order.
+    pub(super) fn each(&self) -> impl Iterator<Item = Arc<K>> {
+        self.keys().into_iter().filter_map(|key| self.get(&key))
     }
 
     pub(super) fn put(&self, key: Key, read: Read<K>) {
@@ -111,7 +109,17 @@ impl<K: Kind> Objects<K> {
 
     /// A list begins anew: what came of one that was cut off is forgotten.
     pub(super) fn begin(&self) {
-        self.held.write().coming = HashMap::new();
+        let mut held = self.held.write();
+        let held = &mut *held;
+        let came = std::mem::take(&mut held.coming).into_keys();
+        held.cut_off.extend(came.filter(|key| !held.all.contains_key(key)));
+    }
+
+    /// What has come of the list that is under way.
+    pub(super) fn come_so_far(&self) -> Vec<(Key, Arc<K>)> {
+        let held = self.held.read();
+        let opened = held.coming.iter().map(|(key, form)| (key.clone(), form.object(key)));
+        opened.collect()
     }
 
     /// An object of the list that is under way. Once as many have come as may be open, the others rest at once: a list
@@ -124,10 +132,11 @@ impl<K: Kind> Objects<K> {
         held.coming.insert(key, form);
     }
 
-    /// Those that are there and not in the list that has come.
+    /// Those that are there, or came in a list that was cut off, and are not in the list that has come.
     pub(super) fn going(&self) -> Vec<Key> {
         let held = self.held.read();
-        held.all.keys().filter(|key| !held.coming.contains_key(*key)).cloned().collect()
+        let known = held.all.keys().chain(&held.cut_off);
+        known.filter(|key| !held.coming.contains_key(*key)).cloned().collect()
     }
 
     /// Takes the list that has come instead of what was there; gives back references to all that is in either.
@@ -135,6 +144,7 @@ impl<K: Kind> Objects<K> {
         let mut held = self.held.write();
         let held = &mut *held;
         let before = std::mem::replace(&mut held.all, std::mem::take(&mut held.coming));
+        held.cut_off = HashSet::new();
         held.open.clear();
         if self.most_open.is_some() {
             let numbers = held.all.iter().filter_map(|(key, form)| Some((key.clone(), form.number()?)));
@@ -199,6 +209,13 @@ impl<K: Kind> Held<K> {
 }
 
 impl<K: Kind> Form<K> {
+    fn object(&self, key: &str) -> Arc<K> {
+        match self {
+            Self::Open(_, object, _) => object.clone(),
+            Self::Resting(packed) => opened(key, packed.clone()),
+        }
+    }
+
     /// Its number, if it is open.
     fn number(&self) -> Option<u64> {
         match self {
@@ -217,17 +234,16 @@ impl<K: Kind> Form<K> {
 }
 
 /// The text of an object, packed. One that is short stays open.
-fn packed(text: &RawValue, like: &mut Option<Arc<[u8]>>) -> Option<Text> {
+fn packed(text: &RawValue, like: &mut Option<Arc<[u8]>>) -> Option<Arc<Packed>> {
     let bytes = text.get().as_bytes();
     if bytes.len() < WORTH_IT {
         return None;
     }
-    let like = like.get_or_insert_with(|| Arc::from(bytes));
-    Text::Plain(Bytes::copy_from_slice(bytes)).packed(like)
+    Packed::of(bytes, like.get_or_insert_with(|| Arc::from(bytes)))
 }
 
-fn opened<K: Kind>(key: &str, bytes: &[u8]) -> Arc<K> {
-    match serde_json::from_slice::<K>(bytes) {
+fn opened<K: Kind>(key: &str, packed: Arc<Packed>) -> Arc<K> {
+    match serde_json::from_slice::<K>(&Text::Packed(packed).bytes()) {
         Ok(mut object) => {
             strip(object.meta_mut());
             Arc::new(object)
@@ -293,7 +309,7 @@ mod tests {
     }
 
     fn contents(objects: &Objects<ConfigMap>) -> BTreeMap<String, ConfigMap> {
-        let all = objects.list().into_iter();
+        let all = objects.each();
         all.map(|object| (object.metadata.name.clone().unwrap(), object.as_ref().clone())).collect()
     }
 
@@ -366,8 +382,8 @@ mod tests {
                             come(&objects, object(name, content));
                             model.insert(named(name), object(name, content));
                         }
-                        let gone: Vec<&String> = before.iter().filter(|name| !model.contains_key(*name)).collect();
-                        prop_assert_eq!(objects.going().len(), gone.len());
+                        let gone = before.iter().filter(|name| !model.contains_key(*name)).count();
+                        prop_assert_eq!(objects.going().len(), gone + usize::from(cut));
                         let told = objects.complete();
                         let mut told: Vec<String> = told.into_iter().map(|told| told.name).collect();
                         let mut concerned: Vec<String> = model.keys().cloned().chain(before).collect();

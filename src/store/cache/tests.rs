@@ -73,6 +73,43 @@ fn what_went_away_while_a_watch_was_down_is_told() {
     assert!(cache.get("goes").is_none() && cache.get("stays").is_some());
 }
 
+/// An observer is told of the end of each object that it was told of, also of one that only a list has shown which was
+/// cut off.
+#[test]
+fn observers_know_what_is_there() {
+    let cache = cache();
+    let known: Arc<Mutex<HashSet<String>>> = Arc::default();
+    let noted = known.clone();
+    cache.observe(move |name, object| {
+        match object {
+            Some(_) => noted.lock().insert(name.to_string()),
+            None => noted.lock().remove(&**name),
+        };
+    });
+    let is_known = |names: &[&str]| {
+        assert_eq!(*known.lock(), names.iter().map(ToString::to_string).collect::<HashSet<_>>());
+    };
+    cache.feed(watcher::Event::Init);
+    cache.feed(watcher::Event::InitApply(object("ghost")));
+    let late: Arc<Mutex<Vec<String>>> = Arc::default();
+    let told = late.clone();
+    cache.observe(move |name, _| told.lock().push(name.to_string()));
+    assert_eq!(*late.lock(), ["ghost"], "who comes in the middle of a list hears of what has come");
+    for _ in 0..2 {
+        cache.feed(watcher::Event::Init);
+        cache.feed(watcher::Event::InitApply(object("stays")));
+    }
+    cache.feed(watcher::Event::InitDone);
+    is_known(&["stays"]);
+    cache.feed(watcher::Event::Apply(object("new")));
+    is_known(&["new", "stays"]);
+    cache.feed(watcher::Event::Delete(object("stays")));
+    is_known(&["new"]);
+    cache.feed(watcher::Event::Init);
+    cache.feed(watcher::Event::InitDone);
+    is_known(&[]);
+}
+
 /// Whoever has been told of an object asks for the changes next, and must find it among them.
 #[test]
 fn who_sees_an_object_finds_it_among_the_changes() {

@@ -24,7 +24,7 @@ const SCHEMA: &str = "schema ";
 /// The format written and read.
 const FORMAT_NOW: u64 = 1;
 /// redb's own cache. Reads come from the image, so it only serves the inner pages of writes.
-const CACHE_BYTES: usize = 4 * 1024 * 1024;
+const CACHE_BYTES: usize = 2 * 1024 * 1024;
 /// Files smaller than this are not compacted, nor are those that hold at least a quarter of live bytes.
 const COMPACT_FROM: u64 = 64 * 1024 * 1024;
 

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::object::Stored;
 use super::packed;
@@ -31,6 +32,19 @@ pub(super) struct Window {
     pub(super) changes: usize,
     /// Bytes of superseded objects at most.
     pub(super) bytes: usize,
+}
+
+/// How old a change is that is not needed any more, unless it is one of the last few: who reads the changes has read it
+/// by then.
+const OLD: Duration = Duration::from_secs(2);
+/// How far apart the moments are that are remembered of the past.
+const MOMENTS: Duration = Duration::from_millis(250);
+
+impl Window {
+    /// What is kept of the past that is old.
+    fn rested(self) -> Window {
+        Window { changes: self.changes.min(1024), bytes: self.bytes.min(1024 * 1024) }
+    }
 }
 
 /// The objects of a kind.
@@ -89,6 +103,8 @@ pub(super) struct Image {
     shelves: Vec<Shelf>,
     log: VecDeque<Change>,
     log_bytes: usize,
+    /// When which version was the newest, oldest first.
+    moments: VecDeque<(Instant, u64)>,
     window: Window,
     /// Version of the newest change.
     head: u64,
@@ -99,7 +115,15 @@ pub(super) struct Image {
 impl Image {
     /// An image of what was loaded: the past is not known.
     pub(super) fn new(shelves: Vec<Shelf>, head: u64, window: Window) -> Image {
-        Image { shelves, log: VecDeque::new(), log_bytes: 0, window, head, floor: head }
+        Image {
+            shelves,
+            log: VecDeque::new(),
+            log_bytes: 0,
+            moments: VecDeque::new(),
+            window,
+            head,
+            floor: head,
+        }
     }
 
     pub(super) fn head(&self) -> u64 {
@@ -159,7 +183,7 @@ impl Image {
 
     /// Makes a committed batch visible. `changes` are in order of version. What rests from now on is to be packed, and
     /// put back with [`Image::put_back`]: not here, where readers wait.
-    pub(super) fn publish(&mut self, changes: Vec<Change>) -> Vec<Resting> {
+    pub(super) fn publish(&mut self, changes: Vec<Change>, now: Instant) -> Vec<Resting> {
         for change in changes {
             let Some(shelf) = self.shelves.get_mut(change.shelf) else {
                 continue;
@@ -172,8 +196,45 @@ impl Image {
             self.log_bytes += weight(&change);
             self.log.push_back(change);
         }
+        if self.moments.back().is_none_or(|(last, _)| now.duration_since(*last) >= MOMENTS) {
+            self.moments.push_back((now, self.head));
+        }
+        self.forget(self.window, u64::MAX, usize::MAX)
+    }
+
+    /// Whether more of the past is kept than the last few changes.
+    pub(super) fn can_rest(&self) -> bool {
+        self.exceeds(self.window.rested())
+    }
+
+    /// Forgets so many changes at the most that are old and not among the last few. What rests from now on is to be
+    /// packed, as after [`Image::publish`].
+    pub(super) fn rest(&mut self, now: Instant, at_once: usize) -> Vec<Resting> {
+        let is_old = |(at, _): &(Instant, u64)| now.duration_since(*at) >= OLD;
+        let Some(old) = self.moments.iter().rev().find(|moment| is_old(moment)).map(|(_, version)| *version)
+        else {
+            return vec![];
+        };
+        let resting = self.forget(self.window.rested(), old, at_once);
+        let floor = self.floor;
+        self.moments.retain(|(_, version)| *version > floor);
+        if self.log.len() < self.log.capacity() / 4 {
+            self.log.shrink_to(self.log.len() * 2);
+        }
+        resting
+    }
+
+    fn exceeds(&self, window: Window) -> bool {
+        self.log.len() > window.changes || self.log_bytes > window.bytes
+    }
+
+    /// Forgets the oldest changes up to a version until a window is kept, or so many.
+    fn forget(&mut self, window: Window, until: u64, most: usize) -> Vec<Resting> {
         let mut resting = vec![];
-        while self.log.len() > self.window.changes || self.log_bytes > self.window.bytes {
+        for _ in 0..most {
+            if !self.exceeds(window) || self.log.front().is_none_or(|oldest| oldest.version > until) {
+                break;
+            }
             let Some(oldest) = self.log.pop_front() else {
                 break;
             };
@@ -206,4 +267,65 @@ impl Image {
 /// What a change keeps alive that the shelves do not.
 fn weight(change: &Change) -> usize {
     change.before.as_ref().map_or(0, |before| before.weight())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::kind::Kinds;
+    use super::super::object::Draft;
+    use super::*;
+
+    /// Another state of the only object, large enough to be packed.
+    fn change(kinds: &Kinds, version: u64, before: Option<Arc<Stored>>) -> Change {
+        let kind = kinds.find("", "v1", "configmaps").unwrap();
+        let data: BTreeMap<String, String> = (0..40).map(|n| (format!("key-{n}"), "x".repeat(40))).collect();
+        let object = json!({ "metadata": { "name": "a", "namespace": "n" }, "data": data });
+        let stored = Draft::new(kind, serde_json::from_value(object).unwrap(), None).seal(version);
+        Change { version, shelf: 0, path: "n/a".into(), before, after: Some(Arc::new(stored)) }
+    }
+
+    /// An image after so many changes, each a while after the one before.
+    fn image(count: u64, begun: Instant, apart: Duration) -> Image {
+        let kinds = Kinds::new(&[]).unwrap();
+        let window = Window { changes: usize::MAX, bytes: usize::MAX };
+        let mut image = Image::new(vec![Shelf::default()], 0, window);
+        for version in 1..=count {
+            let before = image.get(0, "n/a").cloned();
+            let at = begun + apart * u32::try_from(version).unwrap();
+            assert!(image.publish(vec![change(&kinds, version, before)], at).is_empty());
+        }
+        image
+    }
+
+    fn settle(image: &mut Image, now: Instant) {
+        for _ in 0..100 {
+            let resting = image.rest(now, 64);
+            image.put_back(resting.into_iter().filter_map(Resting::packed).collect());
+        }
+    }
+
+    #[test]
+    fn the_past_is_let_go_once_it_is_old() {
+        let begun = Instant::now();
+        let mut image = image(3000, begun, Duration::from_millis(1));
+        settle(&mut image, begun + Duration::from_secs(2));
+        assert_eq!((image.log_len(), image.floor()), (3000, 0), "nothing of it is two seconds old");
+        settle(&mut image, begun + Duration::from_secs(3));
+        let floor = image.floor();
+        assert!((750..=1000).contains(&floor), "the first second of it is: {floor}");
+        settle(&mut image, begun + Duration::from_secs(60));
+        assert!(!image.can_rest() && image.log_len() <= 1024, "{}", image.log_len());
+        assert!(image.since(image.floor()).is_some() && image.since(image.floor() - 1).is_none());
+        assert!(image.log_bytes <= 1024 * 1024 && image.moments.len() <= 13, "{}", image.moments.len());
+    }
+
+    #[test]
+    fn the_last_few_changes_are_kept_however_old() {
+        let begun = Instant::now();
+        let mut image = image(100, begun, Duration::from_millis(1));
+        settle(&mut image, begun + Duration::from_secs(3600));
+        assert_eq!((image.log_len(), image.floor()), (100, 0));
+    }
 }

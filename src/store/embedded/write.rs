@@ -24,6 +24,9 @@ const QUEUE: usize = 1024;
 const BATCH: usize = 512;
 /// Bytes in one transaction; one write more than this still goes through.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// How often what is old of the past is let go, and how many changes at once.
+const REST_EVERY: Duration = Duration::from_millis(100);
+const REST_AT_ONCE: usize = 256;
 /// Expired objects removed at one look.
 const SWEEP_MOST: usize = 2048;
 
@@ -214,10 +217,12 @@ impl Writer {
 
     fn run(mut self, receiver: &mpsc::Receiver<Message>, trouble: &watch::Sender<bool>) {
         let mut swept = Instant::now();
+        let mut rested = Instant::now();
         let mut stopping = None;
         while stopping.is_none() {
             let mut taken = Vec::new();
-            match receiver.recv_timeout(self.sweep_every) {
+            let patience = if self.image.read().can_rest() { REST_EVERY } else { self.sweep_every };
+            match receiver.recv_timeout(patience.min(self.sweep_every)) {
                 Ok(Message::Write(write, answer, permit)) => taken.push((write, answer, permit)),
                 Ok(Message::Stop(done)) => stopping = Some(done),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -237,6 +242,10 @@ impl Writer {
             }
             if self.perform(taken, trouble).is_err() {
                 return;
+            }
+            if rested.elapsed() >= REST_EVERY {
+                rested = Instant::now();
+                self.rest();
             }
             if swept.elapsed() >= self.sweep_every {
                 swept = Instant::now();
@@ -311,8 +320,17 @@ impl Writer {
         let Some(newest) = changes.last().map(|c| c.version) else {
             return;
         };
-        let resting = self.image.write().publish(changes);
+        let resting = self.image.write().publish(changes, Instant::now());
         self.head.send_replace(newest);
+        self.pack(resting);
+    }
+
+    fn rest(&self) {
+        let resting = self.image.write().rest(Instant::now(), REST_AT_ONCE);
+        self.pack(resting);
+    }
+
+    fn pack(&self, resting: Vec<Resting>) {
         let packed: Vec<_> = resting.into_iter().filter_map(Resting::packed).collect();
         if !packed.is_empty() {
             self.image.write().put_back(packed);

@@ -86,7 +86,7 @@ pub fn get(face: &Face) -> Answer {
 impl Report {
     fn volumes(&mut self, face: &Face, clusters: &BTreeSet<String>, disks: &BTreeMap<Id, Option<Id>>) {
         let now = Timestamp::now();
-        for volume in face.intent.volumes.list() {
+        for volume in face.intent.volumes.each() {
             let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
             let Some(placement) = placement.filter(|_| !given_up(volume.conditions())) else { continue };
             let id = id_of(volume.as_ref());

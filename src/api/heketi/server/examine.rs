@@ -110,7 +110,7 @@ type Volumes = BTreeMap<(String, String), bool>;
 fn volumes(face: &Face) -> Volumes {
     let now = Timestamp::now();
     let mut volumes = Volumes::new();
-    for volume in face.intent.volumes.list() {
+    for volume in face.intent.volumes.each() {
         let Some(cluster) = view::cluster_of(&volume) else { continue };
         let work = of_volume(&volume, now).map(|operation| operation.work);
         let settled = !given_up(volume.conditions()) && work.is_none_or(|work| work == Work::Expand);

@@ -66,10 +66,12 @@ fn clusters(face: &Face, registry: &mut Registry) {
     let (volumes, blocks, nodes) = (PerCluster::default(), PerCluster::default(), PerCluster::default());
     for cluster in &seen {
         let labels = ByCluster { cluster: id_of(cluster.as_ref()).to_string() };
-        for family in [&blocks, &nodes] {
+        for family in [&volumes, &blocks, &nodes] {
             family.get_or_create(&labels).set(0);
         }
-        let count = face.volumes.in_cluster(&kube::ResourceExt::name_any(cluster.as_ref())).len();
+    }
+    for (name, count) in face.volumes.per_cluster() {
+        let labels = ByCluster { cluster: face.cluster_id(&name) };
         volumes.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
     for node in intent.nodes.list().iter().filter(|node| sees_node(node)) {

@@ -18,8 +18,8 @@ use super::super::wire::{
 };
 use crate::intent::given_up;
 use crate::resources::{
-    ACCEPTED, DRAINED, EXPANDED, FAILED, GlusterDevice, GlusterVolume, PlacedBrick, Placement, State,
-    condition, condition_is, id_of,
+    ACCEPTED, DRAINED, EXPANDED, FAILED, GlusterDevice, GlusterVolume, PlacedBrick, State, condition,
+    condition_is, id_of,
 };
 use crate::units::{Bytes, Id};
 
@@ -145,8 +145,9 @@ impl Operation {
 /// What is under way, in ascending order of ids.
 pub fn under_way(face: &Face) -> Vec<Operation> {
     let now = Timestamp::now();
-    let (volumes, devices) = (face.intent.volumes.list(), face.intent.devices.list());
-    let of_volumes = volumes.iter().filter_map(|volume| of_volume(volume, now));
+    let (working, devices) = (face.volumes.working(), face.intent.devices.list());
+    let volumes = working.iter().filter_map(|name| face.intent.volumes.get(name));
+    let of_volumes = volumes.filter_map(|volume| of_volume(&volume, now));
     let of_devices = devices.iter().filter_map(|device| of_device(face, device));
     let mut all: Vec<Operation> = of_volumes.chain(of_devices).collect();
     all.sort_unstable_by_key(|operation| operation.id);
@@ -175,11 +176,8 @@ pub fn of_device(face: &Face, device: &GlusterDevice) -> Option<Operation> {
 
 /// What is under way for a volume.
 pub fn of_volume(volume: &GlusterVolume, now: Timestamp) -> Option<Operation> {
-    if given_up(volume.conditions()) {
-        return None;
-    }
+    let work = work_of(volume)?;
     let placement = volume.status.as_ref()?.placement.as_ref()?;
-    let work = work(volume, placement)?;
     let id = id_of(volume);
     let (bricks, of_brick, of_volume): (Vec<&PlacedBrick>, _, _) = match work {
         Work::Create => (placement.active().collect(), Change::AddBrick, Change::AddVolume),
@@ -201,8 +199,12 @@ pub fn of_volume(volume: &GlusterVolume, now: Timestamp) -> Option<Operation> {
     })
 }
 
-fn work(volume: &GlusterVolume, placement: &Placement) -> Option<Work> {
-    if volume.metadata.deletion_timestamp.is_some() {
+/// What kind of work is under way for a volume.
+pub fn work_of(volume: &GlusterVolume) -> Option<Work> {
+    let placement = volume.status.as_ref()?.placement.as_ref()?;
+    if given_up(volume.conditions()) {
+        None
+    } else if volume.metadata.deletion_timestamp.is_some() {
         Some(Work::Delete)
     } else if volume.size().is_none() {
         Some(Work::Create)
