@@ -70,12 +70,21 @@ pub async fn run(args: ServeArgs, log: Log) -> anyhow::Result<()> {
     }
     refuse_heketi_db(&args.data, config.heketi_db.as_deref())?;
     let address = listen_address(&args, &config)?;
-    let embedded = open_store(&args.data)?;
     let simulated = config.transport.as_ref().is_some_and(|transport| transport.simulated.is_some());
     let mut like = args.simulated_args.clone();
     like.simulated_device_size = config.simulated_device_size.unwrap_or(like.simulated_device_size);
     let there = args.elsewhere.nodes(SENDER);
-    let here = (simulated && there.is_none()).then(|| open_sim(&args.data, &like)).transpose()?;
+    // Both are read from disk, and have nothing to do with each other.
+    let (embedded, here) = std::thread::scope(|scope| {
+        let here = (simulated && there.is_none()).then(|| scope.spawn(|| open_sim(&args.data, &like)));
+        let embedded = open_store(&args.data);
+        (embedded, here.map(|here| here.join()))
+    });
+    let embedded = embedded?;
+    let here = match here {
+        Some(opened) => Some(opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?),
+        None => None,
+    };
     let nodes = there.or_else(|| here.clone().map(Into::into));
     let store = Store::new(embedded.client());
     let (caches, fill) = Caches::new(&store);

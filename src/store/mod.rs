@@ -43,7 +43,7 @@ pub struct Caches {
 }
 
 /// How many volumes are kept open: those that something is done about, and some more.
-const OPEN_VOLUMES: usize = 256;
+const OPEN_VOLUMES: usize = 128;
 
 impl Caches {
     /// Empty caches, and what fills them: it starts the watches as tasks of the runtime, and ends when each has seen

@@ -97,8 +97,8 @@ struct Places {
     is_ready: bool,
     is_going: bool,
     is_given_up: bool,
-    /// The StorageClass of its claim, and the group that owns its bricks.
-    gid: Option<(Arc<str>, i64)>,
+    /// The StorageClass of its claim, and the group that owns its bricks, if that is not root.
+    gid: Option<Box<(String, i64)>>,
     bricks: Box<[Place]>,
 }
 
@@ -150,8 +150,8 @@ impl Counts {
 
     /// The groups of the volumes of a StorageClass.
     pub fn gids(&self, class: &str) -> BTreeSet<i64> {
-        let given = self.volumes.values().filter_map(|volume| volume.gid.as_ref());
-        given.filter(|(of, _)| &**of == class).map(|(_, gid)| *gid).collect()
+        let given = self.volumes.values().filter_map(|volume| volume.gid.as_deref());
+        given.filter(|(of, _)| of == class).map(|(_, gid)| *gid).collect()
     }
 
     /// Counts a volume as it is now, or no longer when it is gone.
@@ -170,13 +170,14 @@ impl Counts {
     fn places(&self, volume: &GlusterVolume) -> Places {
         let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());
         let bricks = placement.map_or(&[][..], |placement| &placement.bricks);
-        let claim = volume.spec.claim_ref.as_ref();
+        let class = volume.spec.claim_ref.as_ref().and_then(|claim| claim.storage_class.clone());
+        let gid = class.map(|class| (class, volume.spec.gid)).filter(|(_, gid)| *gid != 0);
         Places {
             cluster: placement.map(|placement| shared(&placement.cluster, self.clusters.keys())),
             is_ready: condition_is(volume.conditions(), READY),
             is_going: volume.metadata.deletion_timestamp.is_some(),
             is_given_up: condition_is(volume.conditions(), FAILED),
-            gid: claim.and_then(|claim| Some((claim.storage_class.as_deref()?.into(), volume.spec.gid))),
+            gid: gid.map(Box::new),
             bricks: bricks.iter().map(Place::of).collect(),
         }
     }

@@ -13,7 +13,8 @@ pub fn section() -> String {
 volume for each (simulated nodes, replica 3), external-provisioner 6.3.0 has a driver behind it that makes nothing:
 *tuned* with 100 requests a second and 200 in a burst, *default* with 5 and 10. The controller manager's own limit is
 raised to 1000 requests a second: with its default it binds 4 claims a second for everybody. Best of three rounds, in
-turns (default: one). Requests and writes are those of the provisioner alone, from the API server's audit log.
+turns (default: one). *Bare* is a client that writes what a stored volume takes (made, placed, ready, and its
+PersistentVolume), of the same size as ours, and does nothing else: no decision, no node, no event. Requests and writes are those of the provisioner alone, from the API server's audit log.
 
 | | Bound/s | p50 ms | p99 ms | PV/s | p50 ms | p99 ms | deleted/s | requests a claim | writes a claim | writes a delete | CPU ms a claim, there and back | load | others |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|---|
@@ -43,6 +44,15 @@ turns (default: one). Requests and writes are those of the provisioner alone, fr
             bound.also("cpu_ms_per_claim"),
             bound.load,
             bound.others
+        )
+        .unwrap();
+    }
+    if let (Some(bound), Some(volume)) = (Figure::read("claims_bound_bare"), Figure::read("claims_pv_bare")) {
+        let Figure { value, p50, p99, load, .. } = &bound;
+        let (volumes, of_50, of_99) = (volume.value, volume.p50, volume.p99);
+        writeln!(
+            text,
+            "| bare | **{value}** | {p50} | {p99} | **{volumes}** | {of_50} | {of_99} | | | **4** | | | {load} | |"
         )
         .unwrap();
     }

@@ -2,6 +2,7 @@
 //! real external-provisioner with a driver that makes nothing. `tests/bench/run kubernetes` builds the peer and turns
 //! the API server's audit log on.
 
+mod bare;
 mod claims;
 mod requests;
 
@@ -95,11 +96,35 @@ pub fn measure() {
     if let Some((served, tally)) = ours {
         tally.keep(Contender::Ours);
         let many = runtime.block_on(claims.create(Contender::Ours.class(), MANY));
+        let like = runtime.block_on(bare::Like::of(&plane.cluster.admin(), &many.names[0]));
         let (now, most) = machine::memory(served.pid());
         Figure::new("claims_memory", "MiB", now, vec![now], machine::load(), 0.0).with("most", most).keep();
         runtime.block_on(claims.delete(&many.names));
         served.end();
+        least_that_a_volume_takes(&plane, &runtime, &claims, like);
     }
+}
+
+/// How fast claims are Bound when nobody does more than write what a stored volume takes.
+fn least_that_a_volume_takes(
+    plane: &Plane,
+    runtime: &tokio::runtime::Runtime,
+    claims: &Claims,
+    like: bare::Like,
+) {
+    let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+        "metadata": {"name": bare::CLASS}, "provisioner": bare::PROVISIONER});
+    plane.cluster.apply(&class.to_string());
+    let running = runtime.block_on(bare::Bare::start(&plane.cluster.admin(), like));
+    runtime.block_on(claims.round(bare::CLASS, 1));
+    let load = machine::load();
+    let rounds = (0..ROUNDS).map(|_| runtime.block_on(claims.round(bare::CLASS, CLAIMS)));
+    let best = rounds.max_by(|a, b| a.bound_per_second().total_cmp(&b.bound_per_second())).unwrap();
+    running.end();
+    let bound = best.bound.iter().map(|s| s * 1000.0).collect();
+    Figure::new("claims_bound_bare", "claims/s", best.bound_per_second(), bound, load, 0.0).keep();
+    let volumes = best.volumes.iter().map(|s| s * 1000.0).collect();
+    Figure::new("claims_pv_bare", "claims/s", best.volumes_per_second(), volumes, load, 0.0).keep();
 }
 
 /// What was measured of one contender.
