@@ -75,7 +75,22 @@ times for each claim (made, placed, ready) beside what a PersistentVolume takes;
 nothing. Events that all is well wait until claims are served, with both.
 ",
     );
+    text.push_str(&room());
     text
+}
+
+/// How much of the tuned one's rate is possible for anybody who stores volumes, and how much of that is reached.
+fn room() -> String {
+    let rate = |name: &str| Some(Figure::read(&format!("claims_bound_{name}"))?.value);
+    let (Some(ours), Some(tuned), Some(bare)) = (rate("ours"), rate("tuned"), rate("bare")) else {
+        return String::new();
+    };
+    format!(
+        "The bare client reaches {:.2} times the tuned one's rate: more is not possible here for anybody who stores each volume. \
+         Ours reaches {:.2} of that.\n",
+        bare / tuned,
+        ours / bare
+    )
 }
 
 fn aims() -> [Aim; 4] {
