@@ -276,7 +276,8 @@ fn unreadable(caches: &Caches) -> Option<Drain> {
     )))
 }
 
-fn is_refusal(replaced: &Condition) -> bool {
+/// Whether what holds an exchange up ends an ask, if somebody waits for it.
+pub fn is_refusal(replaced: &Condition) -> bool {
     matches!(
         replaced.reason.as_str(),
         "NoReplacement" | "Unreplaceable" | "HealSource" | "Quorum" | "Uncounted"

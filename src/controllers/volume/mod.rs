@@ -22,7 +22,7 @@ use serde_json::json;
 
 use super::{Context, PassError, adopt, evacuation, release};
 use crate::resources::{
-    EXPANDED, GlusterVolume, Placement, READY, State, condition, condition_is, id_of, is_forgotten,
+    EXPANDED, GlusterVolume, Placement, READY, REPLACED, State, condition, condition_is, id_of, is_forgotten,
     skips_heal_check,
 };
 use crate::store::{Action, Caches, in_parts};
@@ -193,6 +193,10 @@ async fn exchange_brick(
     if judge_bricks(context, volume).await? {
         return Ok(Action::await_change());
     }
+    if is_refused_for_the_ask(volume, leaving) {
+        // Who asked was told so, or will be at once: the device is offline again then.
+        return Ok(Action::requeue(OVERTAKEN_PAUSE));
+    }
     let placement = perform::placement_of(volume);
     let Some(pair) = placement.exchange() else { return Ok(Action::await_change()) };
     let device = volume.status.as_ref().and_then(|status| status.replacement.as_ref());
@@ -200,6 +204,15 @@ async fn exchange_brick(
     let exchanged = exchange::exchange(context, volume, pair, leaves, is_checked(context, volume)).await?;
     let ask = device.and_then(|replacement| leaving.get(&replacement.device).copied());
     report(context, volume, Report::Exchanged(exchanged, ask)).await
+}
+
+/// Whether the exchange was refused for the very ask that is still there.
+fn is_refused_for_the_ask(volume: &GlusterVolume, leaving: &BTreeMap<Id, Option<Id>>) -> bool {
+    let replacement = volume.status.as_ref().and_then(|status| status.replacement.as_ref());
+    let is_this = replacement
+        .is_some_and(|one| one.ask.is_some() && leaving.get(&one.device).is_some_and(|ask| *ask == one.ask));
+    let replaced = condition(volume.conditions(), REPLACED).filter(|replaced| replaced.status == "False");
+    is_this && replaced.is_some_and(evacuation::is_refusal)
 }
 
 /// The devices with bricks of a volume that were given up, by themselves or with their nodes, each with the ask to
