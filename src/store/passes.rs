@@ -9,17 +9,11 @@ use std::time::Duration;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, Stream, StreamExt};
 use kube::runtime::reflector::ObjectRef;
-use tokio::time::Instant;
 use tokio_util::time::{DelayQueue, delay_queue};
 use tracing::Instrument;
 
 use super::Kind;
 use super::cache::{Cache, Key, key};
-
-/// With so many passes under way, what is woken is gathered for a moment before more of them begin: objects that come
-/// together are written together, and one that is woken twice has one pass.
-const BUSY: usize = 16;
-const MOMENT: Duration = Duration::from_millis(1);
 
 /// The longest time until an object is looked at again: the clock behind it goes no further than two years.
 const LONGEST: Duration = Duration::from_secs(180 * 86_400);
@@ -56,9 +50,8 @@ pub async fn run_passes<K: Kind, F>(
     let mut running = FuturesUnordered::new();
     let mut queue = Queue::default();
     let mut later = Later::default();
-    let mut gathers = None;
     loop {
-        while gathers.is_none() && running.len() < at_once {
+        while running.len() < at_once {
             let Some(next) = queue.take() else { break };
             let Some(object) = cache.get(&next) else {
                 queue.done(&next);
@@ -80,21 +73,9 @@ pub async fn run_passes<K: Kind, F>(
                 let woken = key(&woken);
                 later.forget(&woken);
                 queue.ask(woken);
-                if running.len() >= BUSY && gathers.is_none() {
-                    gathers = Some(Instant::now() + MOMENT);
-                }
             }
-            () = until(gathers) => gathers = None,
             Some(due) = later.due() => queue.ask(due),
         }
-    }
-}
-
-/// Waits until a moment; for ever when there is none.
-async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
     }
 }
 
@@ -174,7 +155,7 @@ mod tests {
     use kube::runtime::watcher;
     use parking_lot::Mutex;
     use tokio::sync::mpsc;
-    use tokio::time::sleep;
+    use tokio::time::{Instant, sleep};
 
     use super::*;
 
