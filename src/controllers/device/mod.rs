@@ -326,8 +326,13 @@ async fn blocked(context: &Context, device: &GlusterDevice, text: String) -> Res
     let generation = device.metadata.generation.unwrap_or_default();
     let status = reported.status.get_or_insert_default();
     status.bricks = Some(context.caches.usage.now().on_device(id_of(device)).bricks);
-    set_condition(&mut status.conditions, Timestamp::now(), generation, (READY, "False", "Deleting"), text);
-    context.store.report(device, &reported, reported.status != device.status).await?;
+    let condition = (READY, "False", "Deleting");
+    set_condition(&mut status.conditions, Timestamp::now(), generation, condition, text.clone());
+    let is_news = reported.status != device.status;
+    if is_news {
+        tracing::warn!(node = device.spec.node, path = device.spec.path, "{text}");
+    }
+    context.store.report(device, &reported, is_news).await?;
     Ok(Action::requeue(RETRY))
 }
 

@@ -7,7 +7,8 @@ use kube::ResourceExt;
 
 use super::located::Missing;
 use crate::executor::RunError;
-use crate::resources::{ACCEPTED, FAILED, GlusterNode, condition_is, id_of};
+use crate::executor::ops::gluster::Peer;
+use crate::resources::{ACCEPTED, FAILED, GlusterNode, READY, condition_is, id_of};
 
 /// What was seen of a node and of its pool.
 #[derive(Debug, Default)]
@@ -84,6 +85,39 @@ pub fn twin(node: &GlusterNode, uuid: &str, others: &[Arc<GlusterNode>]) -> Opti
             && (!has(node) || age(other) < age(node))
     };
     others.iter().find(same).map(|other| other.name_any())
+}
+
+/// The host of a member of the pool that can be told to let a node go; none when nobody is to be told. `pool` is what
+/// the node says of its pool, if it could be asked; otherwise the objects tell. A pool knows its members by uuid: the
+/// names it has for them are those that peers told each other, and may mean nothing outside of their machines.
+pub fn member(
+    node: &GlusterNode,
+    mut others: Vec<Arc<GlusterNode>>,
+    pool: Option<&[Peer]>,
+) -> Option<String> {
+    let id = id_of(node);
+    others.retain(|other| other.spec.cluster == node.spec.cluster && id_of(other.as_ref()) != id);
+    others.sort_by_cached_key(|other| {
+        let going = other.metadata.deletion_timestamp.is_some();
+        (going, !condition_is(other.conditions(), READY), id_of(other.as_ref()))
+    });
+    let uuid = |other: &GlusterNode| other.status.as_ref().and_then(|status| status.peer_uuid.clone());
+    let host = |other: &Arc<GlusterNode>| other.manage_host().to_owned();
+    let Some(pool) = pool else {
+        return others.iter().find(|other| uuid(other).is_some()).map(host);
+    };
+    let (own, peers): (Vec<&Peer>, Vec<&Peer>) = pool.iter().partition(|peer| peer.host == "localhost");
+    // Another object stands for the same machine, which stays in the pool for that one's sake.
+    let is_one_of = |other: &GlusterNode, peers: &[&Peer]| {
+        uuid(other).is_some_and(|uuid| peers.iter().any(|peer| peer.uuid == uuid))
+    };
+    if others.iter().any(|other| is_one_of(other, &own)) {
+        return None;
+    }
+    let has_name =
+        |other: &GlusterNode| peers.iter().any(|peer| other.hostnames().storage.contains(&peer.host));
+    let known = others.iter().find(|other| is_one_of(other, &peers) || has_name(other)).map(host);
+    known.or_else(|| peers.first().map(|peer| peer.host.clone()))
 }
 
 impl Seen {
@@ -182,6 +216,42 @@ mod tests {
         let seen = Seen { twin: Some("old".into()), peer_uuid: Some("u".into()), ..Seen::default() };
         assert_eq!((decide(&node(None), &seen), seen.reason()), (Next::Report, "SameMachine"));
         assert!(seen.problem().unwrap().contains("GlusterNode old is the same machine"));
+    }
+
+    #[test]
+    fn who_is_told_to_let_a_node_go_is_a_member_that_can_be_reached() {
+        let known = |name: &str, uuid: Option<&str>| {
+            let mut known = node(uuid);
+            (known.metadata.name, known.metadata.uid) = (Some(name.into()), Some(name.into()));
+            known.spec.hostnames.manage = vec![format!("{name}.manage")];
+            known.spec.hostnames.storage = vec![format!("{name}.storage")];
+            known
+        };
+        let peer = |uuid: &str, host: &str| Peer { uuid: uuid.into(), host: host.into(), connected: true };
+        let others = || ["a", "b"].map(|name| Arc::new(known(name, Some(name)))).to_vec();
+        let going = known("going", Some("g"));
+        let asked = |others, pool: &[Peer]| member(&going, others, Some(pool));
+        let own = || peer("g", "localhost");
+        // The lab's nodes learn each other's own names, which nobody else can look up.
+        assert_eq!(asked(others(), &[peer("b", "inside"), own()]).as_deref(), Some("b.manage"));
+        let never_seen = vec![Arc::new(known("a", None))];
+        assert_eq!(asked(never_seen, &[own(), peer("x", "a.storage")]).as_deref(), Some("a.manage"));
+        assert_eq!(asked(others(), &[own(), peer("x", "stranger")]).as_deref(), Some("stranger"));
+        assert_eq!(asked(others(), &[own()]), None, "it is alone");
+        let twin = vec![Arc::new(known("twin", Some("g"))), Arc::new(known("a", Some("a")))];
+        assert_eq!(
+            asked(twin, &[own(), peer("a", "a.storage")]),
+            None,
+            "its machine stays for another object"
+        );
+        let mut leaving = known("a", Some("a"));
+        leaving.metadata.deletion_timestamp = Some(k8s_openapi::jiff::Timestamp::UNIX_EPOCH.into());
+        let all = vec![Arc::new(leaving), Arc::new(known("b", Some("b")))];
+        let pool = [own(), peer("a", "a.storage"), peer("b", "b.storage")];
+        assert_eq!(asked(all, &pool).as_deref(), Some("b.manage"), "who stays is asked first");
+        let all = vec![Arc::new(known("a", None)), Arc::new(known("b", Some("b")))];
+        assert_eq!(member(&going, all, None).as_deref(), Some("b.manage"), "as far as the objects know one");
+        assert_eq!(member(&going, vec![Arc::new(known("a", None))], None), None, "none is a member");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::resources::{
     condition, condition_is, id_of, set_condition,
 };
 use crate::store::{Action, Caches, Listed, News};
-use decide::{Next, Seen, decide, twin};
+use decide::{Next, Seen, decide, member, twin};
 use located::Missing;
 
 /// Nodes are woken by their own changes, by their first and last brick, and all nodes of a cluster
@@ -288,13 +288,6 @@ pub(super) async fn suspect(context: &Context, node: &GlusterNode, error: &RunEr
 /// The host of a member that can take a node out of the pool; none when the node is alone. The node
 /// itself tells who its peers are: what the objects say may be older, when several nodes go at once.
 async fn member_to_ask(context: &Context, transport: &dyn Transport, node: &GlusterNode) -> Option<String> {
-    let id = id_of(node);
-    let mut others = context.caches.nodes.list();
-    others.retain(|other| other.spec.cluster == node.spec.cluster && id_of(other.as_ref()) != id);
-    others.sort_by_cached_key(|other| {
-        let going = other.metadata.deletion_timestamp.is_some();
-        (going, !condition_is(other.conditions(), READY), id_of(other.as_ref()))
-    });
     let look = gluster::pool_list().locked("gluster");
     let looked = run(transport, node.manage_host(), &look)
         .await
@@ -302,30 +295,8 @@ async fn member_to_ask(context: &Context, transport: &dyn Transport, node: &Glus
             |error| tracing::debug!(host = node.manage_host(), %error, "cannot be asked for its peers"),
         )
         .ok();
-    let peers = looked.and_then(|outputs| gluster::parse_pool(outputs.first()?).ok());
-    let Some(peers) = peers else {
-        // It cannot be asked: then a member is, as far as the objects know one.
-        let member = |other: &&Arc<GlusterNode>| {
-            other.status.as_ref().is_some_and(|status| status.peer_uuid.is_some())
-        };
-        return others.iter().find(member).map(|other| other.manage_host().to_owned());
-    };
-    // Another object stands for the same machine, which stays in the pool for that one's sake.
-    let own = peers.iter().find(|peer| peer.host == "localhost").map(|peer| peer.uuid.as_str());
-    let same = |other: &&Arc<GlusterNode>| {
-        let uuid = other.status.as_ref().and_then(|status| status.peer_uuid.as_deref());
-        uuid.is_some() && uuid == own
-    };
-    if others.iter().any(|other| same(&other)) {
-        return None;
-    }
-    let peers: Vec<&str> =
-        peers.iter().map(|peer| peer.host.as_str()).filter(|host| *host != "localhost").collect();
-    let known = |other: &&Arc<GlusterNode>| {
-        other.spec.hostnames.storage.iter().any(|host| peers.contains(&host.as_str()))
-    };
-    let known = others.iter().find(known).map(|other| other.manage_host().to_owned());
-    known.or_else(|| peers.first().map(|host| (*host).to_owned()))
+    let pool = looked.and_then(|outputs| gluster::parse_pool(outputs.first()?).ok());
+    member(node, context.caches.nodes.list(), pool.as_deref())
 }
 
 /// Lets a node go once nothing is on it: takes it out of the pool first.
@@ -367,7 +338,11 @@ async fn blocked(context: &Context, node: &GlusterNode, text: &str) -> Result<Ac
     let status = reported.status.get_or_insert_default();
     count(context, node, status);
     set_condition(&mut status.conditions, Timestamp::now(), generation, (READY, "False", "Deleting"), text);
-    context.store.report(node, &reported, reported.status != node.status).await?;
+    let is_news = reported.status != node.status;
+    if is_news {
+        tracing::warn!(host = node.manage_host(), "{text}");
+    }
+    context.store.report(node, &reported, is_news).await?;
     Ok(Action::requeue(RETRY))
 }
 
