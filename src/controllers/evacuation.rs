@@ -17,7 +17,7 @@ use crate::resources::{
     HEAL_CHECK, PlacedBrick, REPLACED, State, condition, condition_is, evacuation_asked, id_of,
     set_condition,
 };
-use crate::store::{Caches, Kind};
+use crate::store::{Caches, Kind, Noted};
 use crate::units::Id;
 
 /// How far a device is drained.
@@ -45,11 +45,25 @@ pub fn given_up(caches: &Caches, device: &GlusterDevice) -> Option<Option<Id>> {
     (node.spec.state == State::Failed).then(|| evacuation_asked(node.as_ref()))
 }
 
-/// Whether any device or node was given up.
-pub fn is_anybody_given_up(context: &Context) -> bool {
-    let caches = &context.caches;
-    caches.devices.find(|device| device.spec.state == State::Failed).is_some()
-        || caches.nodes.find(|node| node.spec.state == State::Failed).is_some()
+/// The devices and nodes that were given up: each pass over a volume asks whether there are any.
+pub struct GivenUp {
+    devices: Noted,
+    nodes: Noted,
+}
+
+impl GivenUp {
+    /// Those of these caches.
+    pub fn of(caches: &Caches) -> Self {
+        Self {
+            devices: caches.devices.note(|device| device.spec.state == State::Failed),
+            nodes: caches.nodes.note(|node| node.spec.state == State::Failed),
+        }
+    }
+
+    /// Whether there are any.
+    pub fn is_any(&self) -> bool {
+        self.devices.is_any() || self.nodes.is_any()
+    }
 }
 
 /// How long changes are gathered before it is looked who is concerned: each look goes through all devices.

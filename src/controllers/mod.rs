@@ -47,6 +47,8 @@ pub struct Context {
     pub transports: Transports,
     /// The task that decides what must be unique.
     pub placing: Placing,
+    /// Who was given up.
+    pub given_up: evacuation::GivenUp,
     /// How often nodes and devices are looked at when nothing changes.
     pub look_every: Duration,
     /// Who the nodes of the Kubernetes cluster are.
@@ -93,9 +95,11 @@ impl Context {
         placing: Placing,
         look_every: Duration,
     ) -> Self {
+        let given_up = evacuation::GivenUp::of(&caches);
         Self {
             store,
             caches,
+            given_up,
             transports,
             placing,
             look_every,

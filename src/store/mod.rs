@@ -19,7 +19,7 @@ use kube::core::{ClusterResourceScope, PartialObjectMeta, Request};
 use kube::{Client, Resource, ResourceExt};
 use serde::{Serialize, de::DeserializeOwned};
 
-pub use cache::{Cache, Changes, Key, Unreadable, in_parts};
+pub use cache::{Cache, Changes, Key, Noted, Unreadable, in_parts};
 pub use events::{Events, News, Told};
 use guard::Guarded;
 pub use passes::{Action, run_passes};

@@ -7,6 +7,8 @@ mod original;
 mod real;
 mod simulated;
 
+use std::collections::BTreeSet;
+
 use crate::figure::{self, Figure};
 use crate::fixture::tree;
 use crate::machine;
@@ -45,7 +47,7 @@ busy meanwhile with something else than server and clients.
 }
 
 fn how() -> String {
-    let dates: Vec<String> = ["create_rate_c1_n0", "real_create", "claims_bound_ours"]
+    let dates: BTreeSet<String> = ["create_rate_c1_n0", "real_create", "claims_bound_ours"]
         .iter()
         .filter_map(|name| Figure::read(name))
         .map(|figure| figure.date)
@@ -57,12 +59,12 @@ fn how() -> String {
 is `benches/figures/main.rs`; it starts the release binary and asks it over loopback. Each figure is kept in
 `target/bench`, one file of JSON each, and in `benches/kept`: what was not measured this time stays as it was. `VOLUMES=0,1000` and
 `ROUNDS=1` make it shorter. `HEKETI_BINARY`, the path of Heketi's server, has that measured in the same run, at
-`HEKETI_VOLUMES=0,1000`; with 5,000 it is filled for about twenty minutes, and only reads, memory and
-start are measured there.
+`HEKETI_VOLUMES=0,1000,10000`. To 10,000 it is filled by copies of the volumes that it made, in what it exports and
+imports again: to make them would take it hours. There creates are measured with one client only.
 
 Measured on {} ({}).
 ",
         machine::described(),
-        dates.join(", ")
+        dates.into_iter().collect::<Vec<_>>().join(", ")
     )
 }

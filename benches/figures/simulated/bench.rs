@@ -4,7 +4,8 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::subject::Subject;
+use super::copies;
+use super::subject::{DATABASE, Subject};
 use crate::figure::Figure;
 use crate::fixture::Server;
 use crate::http::Client;
@@ -149,8 +150,15 @@ impl Bench {
     }
 
     fn fill_to(&mut self, level: usize) {
-        let missing = level.saturating_sub(self.volumes.len());
         let start = Instant::now();
+        if let Some(binary) = self.subject.copied_by(level) {
+            self.server.take().unwrap().stop();
+            let ids = copies::fill(&binary, &self.folder.path().join(DATABASE), level);
+            self.volumes = ids.into_iter().map(|id| format!("/volumes/{id}")).collect();
+            self.start_server();
+            self.first_answer();
+        }
+        let missing = level.saturating_sub(self.volumes.len());
         let (_, made) = self.create(self.subject.fillers(), missing);
         self.volumes.extend(made);
         println!("filled to {level} in {:.1} s", start.elapsed().as_secs_f64());

@@ -1,19 +1,20 @@
 //! Creates, deletes, reads, memory and cold start: servers with simulated nodes, ours and the original.
 
 mod bench;
+mod copies;
 mod subject;
 
 use bench::Bench;
 use subject::Subject;
 
 /// Measures ours at each number of volumes, and then the original if `HEKETI_BINARY` says where it is. `VOLUMES`
-/// (`0,1000,10000`), `HEKETI_VOLUMES` (`0,1000`: filling it to more takes many minutes) and `ROUNDS` change the sizes.
+/// and `HEKETI_VOLUMES` (`0,1000,10000`) and `ROUNDS` change the sizes.
 pub fn measure() {
     let ours = levels("VOLUMES", "0,1000,10000");
     at(Subject::Bricklayer, &ours);
     at(Subject::Alone, &ours);
     if let Some(binary) = std::env::var_os("HEKETI_BINARY") {
-        at(Subject::Heketi(binary.into()), &levels("HEKETI_VOLUMES", "0,1000"));
+        at(Subject::Heketi(binary.into()), &levels("HEKETI_VOLUMES", "0,1000,10000"));
     }
 }
 

@@ -7,8 +7,12 @@ use serde_json::json;
 
 use crate::fixture::{BINARY, Server, command};
 
-/// Volumes beyond which creates of the original are not measured: a round of 64 clients takes minutes there.
+/// Volumes beyond which the original is filled by copies, and its creates are measured with one client only: a round of
+/// 64 takes minutes there.
 const SLOW: usize = 1000;
+
+/// Where the original keeps everything.
+pub const DATABASE: &str = "heketi.db";
 
 /// A server under the measurements.
 pub enum Subject {
@@ -35,7 +39,8 @@ impl Subject {
         match self {
             Self::Bricklayer => &[(1, 300), (8, 1000), (64, 2000)],
             Self::Heketi(_) if volumes <= SLOW => &[(1, 60), (8, 120), (64, 192)],
-            Self::Alone | Self::Heketi(_) => &[],
+            Self::Heketi(_) => &[(1, 60)],
+            Self::Alone => &[],
         }
     }
 
@@ -49,6 +54,14 @@ impl Subject {
         match self {
             Self::Bricklayer | Self::Alone => 32,
             Self::Heketi(_) => 1,
+        }
+    }
+
+    /// Whose commands fill it to that many volumes with copies, while it does not run.
+    pub fn copied_by(&self, volumes: usize) -> Option<PathBuf> {
+        match self {
+            Self::Heketi(binary) if volumes > SLOW => Some(binary.clone()),
+            _ => None,
         }
     }
 
@@ -72,7 +85,7 @@ impl Subject {
             "use_auth": false,
             "glusterfs": {
                 "executor": "mock",
-                "db": folder.join("heketi.db"),
+                "db": folder.join(DATABASE),
                 "loglevel": "warning",
                 "max_volumes_per_cluster": -1,
                 "max_inflight_operations": 64,

@@ -1,5 +1,6 @@
 //! Finding objects by their ids, as they are now; and waiting until lists show what was just written.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::core::ClusterResourceScope;
@@ -44,6 +45,14 @@ impl Face {
     /// The volume with an id, whether or not clients see it.
     pub(super) async fn any_volume(&self, id: &str) -> Result<Option<GlusterVolume>, Refused> {
         self.by_id(id, |id| self.volumes.name_of(id)).await
+    }
+
+    /// The volume with an id as it was seen, if clients see it.
+    pub(super) fn seen_volume(&self, text: &str) -> Option<Arc<GlusterVolume>> {
+        let id = text.parse::<Id>().ok().filter(|id| id.to_string() == text)?;
+        let volumes = &self.intent.volumes;
+        let found = volumes.get(text).or_else(|| volumes.get(&self.volumes.name_of(id)?));
+        found.filter(|volume| id_of(volume.as_ref()) == id && sees_volume(volume))
     }
 
     /// The volume with an id, if clients see it.

@@ -200,18 +200,22 @@ impl Face {
         Ok(if gone { Outcome::Done } else { Outcome::Running })
     }
 
-    /// Whether an object is gone: not seen any more, and not there either. A watch that is behind may
-    /// not have seen it yet.
+    /// Whether an object is gone: not seen any more. If it was not seen at all, it is not there either: a watch that is
+    /// behind may not have seen it yet.
     async fn gone<K>(&self, cache: &Cache<K>, name: &str, uid: &Option<String>) -> Result<bool, Refused>
     where
         K: Kind + Resource<Scope = ClusterResourceScope>,
     {
+        let mut was_seen = false;
         let unseen = cache.wait(name, WAIT, |seen| {
-            let there = seen.is_some_and(|seen| seen.uid() == *uid);
-            (!there).then_some(())
+            let is_there = seen.is_some_and(|seen| seen.uid() == *uid);
+            was_seen |= is_there;
+            (!is_there).then_some(was_seen)
         });
-        if unseen.await.is_none() {
-            return Ok(false);
+        match unseen.await {
+            None => return Ok(false),
+            Some(true) => return Ok(true),
+            Some(false) => {}
         }
         Ok(self.intent.store.get::<K>(name).await?.is_none_or(|there| there.uid() != *uid))
     }

@@ -1,6 +1,7 @@
 //! `/volumes`
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use http::StatusCode;
 use kube::ResourceExt;
@@ -101,7 +102,11 @@ pub async fn expand(face: &Face, id: &str, body: &[u8]) -> Result<Answer, Refuse
 
 /// `DELETE /volumes/{id}`: 202; the queue ends with 204 when nothing of it is left on the nodes.
 pub async fn delete(face: &Face, id: &str) -> Result<Answer, Refused> {
-    let volume = face.any_volume(id).await?.ok_or_else(Refused::unknown_id)?;
+    // What clients see is as it was seen, or newer: it has a uid that the delete insists on.
+    let volume = match face.seen_volume(id) {
+        Some(volume) => volume,
+        None => Arc::new(face.any_volume(id).await?.ok_or_else(Refused::unknown_id)?),
+    };
     if given_up(volume.conditions()) {
         return Err(Refused::unknown_id());
     }
@@ -117,8 +122,10 @@ pub async fn delete(face: &Face, id: &str) -> Result<Answer, Refused> {
     let Some(_slot) = face.volumes.slot(&name) else {
         return Err(Refused::busy());
     };
-    intent::volume::delete(&face.intent, &name, volume.uid()).await?;
-    face.seen_going(&face.intent.volumes, &volume).await;
+    if !intent::volume::delete(&face.intent, &name, volume.uid()).await? {
+        return Err(Refused::unknown_id());
+    }
+    face.seen_going(&face.intent.volumes, volume.as_ref()).await;
     Ok(face.accepted(&Ticket::Delete(Noun::Volume, name, volume.uid())))
 }
 

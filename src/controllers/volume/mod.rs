@@ -219,7 +219,7 @@ fn is_refused_for_the_ask(volume: &GlusterVolume, leaving: &BTreeMap<Id, Option<
 /// give it up if somebody waits for that.
 fn leaving(context: &Context, volume: &GlusterVolume) -> BTreeMap<Id, Option<Id>> {
     // Looking bricks up costs more than seeing that nobody was given up.
-    if !evacuation::is_anybody_given_up(context) {
+    if !context.given_up.is_any() {
         return BTreeMap::new();
     }
     let placement = volume.status.as_ref().and_then(|status| status.placement.as_ref());

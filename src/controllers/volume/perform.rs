@@ -237,7 +237,7 @@ async fn failed<'a, T>(
         return Err(error.clone().into());
     }
     for (placed, error) in failed.iter().filter(|(_, error)| error.is_lost()) {
-        if let Some(node) = reach.nodes.iter().find(|node| id_of(node.as_ref()) == placed.node) {
+        if let Some(node) = reach.node(placed.node) {
             suspect(context, node, error).await;
         }
     }

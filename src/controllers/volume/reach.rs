@@ -15,8 +15,8 @@ pub struct Reach {
     pub transport: Arc<dyn Transport>,
     /// The fstab on the nodes.
     pub fstab: String,
-    /// The nodes, by id.
-    pub nodes: Vec<Arc<GlusterNode>>,
+    /// The nodes with their ids, in the order of these.
+    pub nodes: Vec<(Id, Arc<GlusterNode>)>,
 }
 
 impl Reach {
@@ -26,15 +26,21 @@ impl Reach {
         let transport = context.transports.of(&found).await?;
         let mut nodes = context.caches.nodes.list();
         nodes.retain(|node| node.spec.cluster == cluster);
-        nodes.sort_by_cached_key(|node| id_of(node.as_ref()));
+        let mut nodes: Vec<_> = nodes.into_iter().map(|node| (id_of(node.as_ref()), node)).collect();
+        nodes.sort_unstable_by_key(|(id, _)| *id);
         let fstab = crate::controllers::transports::fstab(&found);
         Ok(Self { transport, fstab, nodes })
     }
 
+    /// The node of that id.
+    pub fn node(&self, id: Id) -> Option<&Arc<GlusterNode>> {
+        let at = self.nodes.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        self.nodes.get(at).map(|(_, node)| node)
+    }
+
     /// Where commands for a node go. A node without an object cannot be reached any more.
     pub fn manage_host(&self, node: Id) -> Result<&str, RunError> {
-        let found = self.nodes.iter().find(|found| id_of(found.as_ref()) == node);
-        found.map(|node| node.manage_host()).ok_or_else(|| {
+        self.node(node).map(|node| node.manage_host()).ok_or_else(|| {
             let cause = "there is no GlusterNode with this id any more".into();
             RunError::Lost(TransportError::Unreached { host: node.to_string(), cause })
         })
@@ -45,7 +51,8 @@ impl Reach {
         let away = |node: &&Arc<GlusterNode>| {
             condition(node.conditions(), REACHABLE).is_some_and(|reachable| reachable.status == "False")
         };
-        let away: Vec<&str> = self.nodes.iter().filter(away).map(|node| node.manage_host()).collect();
+        let nodes = self.nodes.iter().map(|(_, node)| node);
+        let away: Vec<&str> = nodes.filter(away).map(|node| node.manage_host()).collect();
         match error {
             RunError::Refused { host, command, exit, stderr } if !away.is_empty() => {
                 let stderr = format!("{stderr} (not reachable: {})", away.join(", "));
@@ -58,20 +65,20 @@ impl Reach {
     /// The hosts to ask for gluster commands: members of the pool, those with bricks of the volume
     /// first.
     pub fn gluster_hosts(&self, placement: &Placement) -> Vec<&str> {
-        let has_brick = |node: &GlusterNode| placement.active().any(|placed| placed.node == id_of(node));
-        let mut members: Vec<&Arc<GlusterNode>> =
-            self.nodes.iter().filter(|node| condition_is(node.conditions(), READY)).collect();
+        let has_brick = |id: Id| placement.active().any(|placed| placed.node == id);
+        let mut members: Vec<_> =
+            self.nodes.iter().filter(|(_, node)| condition_is(node.conditions(), READY)).collect();
         if members.is_empty() {
             members = self.nodes.iter().collect();
         }
-        members.sort_by_cached_key(|node| !has_brick(node));
-        members.into_iter().map(|node| node.manage_host()).collect()
+        members.sort_by_cached_key(|(id, _)| !has_brick(*id));
+        members.into_iter().map(|(_, node)| node.manage_host()).collect()
     }
 
     /// Bricks on nodes that are no working members now, each with what is to be said about it.
     pub fn away<'a>(&self, bricks: &[&'a PlacedBrick]) -> Vec<(&'a PlacedBrick, RunError)> {
         let away = |placed: &&'a PlacedBrick| {
-            let node = self.nodes.iter().find(|node| id_of(node.as_ref()) == placed.node)?;
+            let node = self.node(placed.node)?;
             let ready = condition(node.conditions(), READY)?;
             let host = node.manage_host().to_owned();
             let error = RunError::Lost(TransportError::Unreached { host, cause: ready.message.clone() });

@@ -2,6 +2,7 @@
 //! of every change. Waiting never opens a watch of its own.
 
 mod changes;
+mod noted;
 mod objects;
 mod unreadable;
 
@@ -25,6 +26,7 @@ use super::guard::{Guarded, Read};
 use super::{Kind, Store};
 use changes::Listener;
 pub use changes::{Changes, in_parts};
+pub use noted::Noted;
 pub use objects::Key;
 use objects::Objects;
 pub(super) use objects::key;

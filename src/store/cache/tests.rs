@@ -73,6 +73,23 @@ fn what_went_away_while_a_watch_was_down_is_told() {
     assert!(cache.get("goes").is_none() && cache.get("stays").is_some());
 }
 
+#[test]
+fn what_is_noted_is_so_of_what_is_there() {
+    let cache = cache();
+    let marked = |name: &str, mark: &str| ConfigMap {
+        data: Some([("mark".to_owned(), mark.to_owned())].into()),
+        ..object(name)
+    };
+    cache.feed(watcher::Event::Apply(marked("before", "yes")));
+    let noted = cache.note(|object| object.data.as_ref().is_some_and(|data| data["mark"] == "yes"));
+    assert!(noted.is_any(), "what was there is noted");
+    cache.feed(watcher::Event::Apply(marked("other", "yes")));
+    cache.feed(watcher::Event::Apply(marked("before", "no")));
+    assert!(noted.is_any(), "another one is left");
+    cache.feed(watcher::Event::Delete(object("other")));
+    assert!(!noted.is_any());
+}
+
 /// An observer is told of the end of each object that it was told of, also of one that only a list has shown which was
 /// cut off.
 #[test]

@@ -33,6 +33,8 @@ pub(super) enum Part {
     Main,
     /// `status` alone.
     Status,
+    /// The metadata alone: all else stays as it is, and is not looked at again.
+    Metadata,
 }
 
 /// How an update is to be judged.
@@ -122,6 +124,11 @@ pub(super) fn update(kind: &Kind, old: &Object, mut new: Object, terms: Terms) -
                 }
             }
         }
+        Part::Metadata => {
+            causes.extend(immutable_faults(old, &new));
+            new.metadata = carried(&old.metadata, std::mem::take(&mut new.metadata));
+            new.rest = old.rest.clone();
+        }
         Part::Status => {
             new.metadata = old.metadata.clone();
             let status = new.rest.remove("status");
@@ -134,9 +141,13 @@ pub(super) fn update(kind: &Kind, old: &Object, mut new: Object, terms: Terms) -
     }
     new.api_version.clone_from(&old.api_version);
     new.kind.clone_from(&old.kind);
-    normalize(kind, &mut new, &name, terms.strict, terms.part)?;
-    let content_changed = new.rest != old.rest;
-    if new.metadata != old.metadata {
+    let mut content_changed = false;
+    if terms.part != Part::Metadata {
+        normalize(kind, &mut new, &name, terms.strict, terms.part)?;
+        content_changed = new.rest != old.rest;
+    }
+    let metadata_changed = new.metadata != old.metadata;
+    if metadata_changed {
         causes.extend(metadata::check(&new.metadata));
         causes.extend(new_finalizers(old, &new));
     }
@@ -150,7 +161,7 @@ pub(super) fn update(kind: &Kind, old: &Object, mut new: Object, terms: Terms) -
     if old.is_deleting() && !new.has_finalizers() {
         return Ok(Decision::Remove(Some(draft(kind, new, terms.now)?)));
     }
-    if new == *old {
+    if !content_changed && !metadata_changed {
         return Ok(Decision::Same);
     }
     Ok(Decision::Put(draft(kind, new, terms.now)?))
@@ -159,7 +170,7 @@ pub(super) fn update(kind: &Kind, old: &Object, mut new: Object, terms: Terms) -
 /// Decides on the wish to delete `old`.
 pub(super) fn delete(
     kind: &Kind,
-    old: &Object,
+    old: Object,
     wanted: &Preconditions,
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
@@ -182,10 +193,10 @@ pub(super) fn delete(
     if old.is_deleting() {
         return Ok(Decision::Same);
     }
-    let mut new = old.clone();
+    let mut new = old;
     new.metadata.deletion_timestamp = Some(Time(now));
     new.metadata.deletion_grace_period_seconds = Some(0);
-    new.metadata.generation = old.metadata.generation.map(|g| g + 1);
+    new.metadata.generation = new.metadata.generation.map(|g| g + 1);
     Ok(Decision::Put(draft(kind, new, now)?))
 }
 

@@ -24,6 +24,7 @@
 
 mod admission;
 mod builtin;
+mod company;
 mod database;
 mod discovery;
 mod image;

@@ -33,8 +33,8 @@ impl Object {
     }
 
     /// The whole object as one JSON value, with the type of `kind`.
-    pub(super) fn to_value(&self, api_version: &str, kind: &str) -> Value {
-        let mut all = self.rest.clone();
+    pub(super) fn into_value(self, api_version: &str, kind: &str) -> Value {
+        let mut all = self.rest;
         all.insert("apiVersion".to_owned(), Value::from(api_version));
         all.insert("kind".to_owned(), Value::from(kind));
         all.insert("metadata".to_owned(), serde_json::to_value(&self.metadata).unwrap_or_default());

@@ -39,6 +39,16 @@ impl Patch {
         }
     }
 
+    /// Whether it can change nothing but the metadata of an object.
+    pub(super) fn is_of_metadata(&self) -> bool {
+        match self {
+            Patch::Merge(patch) => {
+                patch.as_object().is_some_and(|fields| fields.keys().all(|field| field == "metadata"))
+            }
+            Patch::Json(_) => false,
+        }
+    }
+
     /// Changes `document`.
     pub(super) fn apply(&self, document: &mut Value) -> Result<(), Refusal> {
         match self {
@@ -108,6 +118,19 @@ mod tests {
         let mut on = json!({ "a": 1, "b": { "d": 3 } });
         patch.apply(&mut on).unwrap();
         assert_eq!(on, json!({ "b": { "c": 2, "d": 3 } }));
+    }
+
+    #[test]
+    fn a_patch_of_metadata_is_told() {
+        let is_of_metadata = |form: &str, body: &Value| {
+            Patch::parse(&format!("application/{form}+json"), body.to_string().as_bytes())
+                .unwrap()
+                .is_of_metadata()
+        };
+        let metadata = json!({ "metadata": { "finalizers": null } });
+        assert!(is_of_metadata("merge-patch", &metadata) && is_of_metadata("merge-patch", &json!({})));
+        assert!(!is_of_metadata("merge-patch", &json!({ "metadata": {}, "spec": null })));
+        assert!(!is_of_metadata("json-patch", &json!([])));
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl Schema {
         };
         let looked_at = |object: &Object| match looks_at.is_within(&object.rest) {
             true => looks_at.apply_to(&object.rest),
-            false => looks_at.apply(&object.to_value(&kind.stored_api_version, &kind.kind)),
+            false => looks_at.apply(&object.clone().into_value(&kind.stored_api_version, &kind.kind)),
         };
         let (new, old) = (looked_at(new), old.map(looked_at));
         if old.as_ref() == Some(&new) {

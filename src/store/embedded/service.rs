@@ -14,6 +14,7 @@ use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
 use jiff::Timestamp;
 use parking_lot::RwLock;
 use serde::Deserialize;
+use serde_json::Map;
 use tokio::sync::watch;
 
 use super::admission::{self, Birth, Decision, Part, Preconditions, Terms};
@@ -198,8 +199,13 @@ fn decide(asked: &Asked<'_>, wish: &Wish, current: &Stored) -> Result<Decision, 
     let kind = asked.kind;
     let unreadable = |e: serde_json::Error| Refusal::storage(format!("the stored object: {e}"));
     let old = Object::parse(&current.bytes()).map_err(unreadable)?;
+    let part = match wish {
+        _ if asked.status => Part::Status,
+        Wish::Patch(patch) if patch.is_of_metadata() => Part::Metadata,
+        _ => Part::Main,
+    };
     let terms = Terms {
-        part: if asked.status { Part::Status } else { Part::Main },
+        part,
         strict: asked.query.strict()?,
         patched: matches!(wish, Wish::Patch(_)),
         now: Timestamp::now(),
@@ -207,14 +213,16 @@ fn decide(asked: &Asked<'_>, wish: &Wish, current: &Stored) -> Result<Decision, 
     match wish {
         Wish::Object(object) => admission::update(kind, &old, (**object).clone(), terms),
         Wish::Patch(patch) => {
-            let mut document = as_shown(kind, &old);
+            // What a patch leaves alone need not be shown to it.
+            let rest = if part == Part::Metadata { Map::new() } else { old.rest.clone() };
+            let mut document = as_shown(kind, old.metadata.clone(), rest);
             patch.apply(&mut document)?;
             let mut new: Object = serde_json::from_value(document)
                 .map_err(|e| Refusal::unprocessable(format!("the patched object: {e}")))?;
             as_kept(kind, &mut new);
             admission::update(kind, &old, new, terms)
         }
-        Wish::Gone(wanted) => admission::delete(kind, &old, wanted, terms.now),
+        Wish::Gone(wanted) => admission::delete(kind, old, wanted, terms.now),
     }
 }
 

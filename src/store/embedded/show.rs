@@ -2,6 +2,7 @@
 //! its metadata.
 
 use bytes::Bytes;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value};
 
 use super::kind::Kind;
@@ -25,7 +26,7 @@ pub(super) fn shown(kind: &Kind, shape: Shape, object: &Stored) -> Bytes {
         Shape::Full => match Object::parse(&object.bytes()) {
             Ok(mut parsed) => {
                 rename(&mut parsed.rest, kind.renames.iter().map(|(kept, shown)| (*kept, *shown)));
-                Bytes::from(parsed.to_value(&kind.api_version(), &kind.kind).to_string())
+                Bytes::from(parsed.into_value(&kind.api_version(), &kind.kind).to_string())
             }
             Err(_) => object.bytes(), // cannot be: we wrote it
         },
@@ -44,8 +45,9 @@ pub(super) fn as_kept(kind: &Kind, object: &mut Object) {
 }
 
 /// From the names that are kept to those that the client uses: what a patch is applied to.
-pub(super) fn as_shown(kind: &Kind, object: &Object) -> Value {
-    let mut value = object.to_value(&kind.api_version(), &kind.kind);
+pub(super) fn as_shown(kind: &Kind, metadata: ObjectMeta, rest: Map<String, Value>) -> Value {
+    let object = Object { metadata, rest, ..Object::default() };
+    let mut value = object.into_value(&kind.api_version(), &kind.kind);
     if let Value::Object(fields) = &mut value {
         rename(fields, kind.renames.iter().map(|(kept, shown)| (*kept, *shown)));
     }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use parking_lot::RwLock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
+use super::company::Company;
 use super::database::Database;
 use super::image::{Change, Image, Path, Resting};
 use super::object::{Draft, Stored};
@@ -218,6 +219,7 @@ impl Writer {
     fn run(mut self, receiver: &mpsc::Receiver<Message>, trouble: &watch::Sender<bool>) {
         let mut swept = Instant::now();
         let mut rested = Instant::now();
+        let mut company = Company::new();
         let mut stopping = None;
         while stopping.is_none() {
             let mut taken = Vec::new();
@@ -229,6 +231,9 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let most = if self.hook.is_some() { 1 } else { BATCH };
+            if most > 1 && !taken.is_empty() {
+                company.wait();
+            }
             let mut bytes = taken.iter().map(|(w, ..)| w.size()).sum::<usize>();
             while stopping.is_none() && !taken.is_empty() && taken.len() < most && bytes < BATCH_BYTES {
                 match receiver.try_recv() {
@@ -239,6 +244,9 @@ impl Writer {
                     Ok(Message::Stop(done)) => stopping = Some(done),
                     Err(_) => break,
                 }
+            }
+            if !taken.is_empty() {
+                company.came(taken.len());
             }
             if self.perform(taken, trouble).is_err() {
                 return;

@@ -28,6 +28,12 @@ pub(super) struct Vg {
     /// How many of them have a tag.
     #[serde(skip)]
     tagged: HashMap<Text, u32>,
+    /// How many of them are thin pools.
+    #[serde(skip)]
+    pools: u32,
+    /// How many of them are in a thin pool, by its name.
+    #[serde(skip)]
+    inside: HashMap<Text, u32>,
 }
 
 /// A thin pool, a thin logical volume or a plain one.
@@ -45,8 +51,8 @@ pub(super) struct Lv {
 impl Vg {
     /// An empty group.
     pub(super) fn new(id: Id, disk: Text, extent: u64, extents: u32, tags: Text) -> Self {
-        let (lvs, tagged) = (BTreeMap::new(), HashMap::new());
-        Self { id, disk, extent, extents, spare: 0, tags, lvs, taken: 0, tagged }
+        let (lvs, tagged, inside) = (BTreeMap::new(), HashMap::new(), HashMap::new());
+        Self { id, disk, extent, extents, spare: 0, tags, lvs, taken: 0, tagged, pools: 0, inside }
     }
 
     /// Extents that no logical volume has.
@@ -62,6 +68,17 @@ impl Vg {
             lv.tags.may_contain(&packed)
                 && lv.tags.to_string().split(',').any(|has| packed == Text::from(has))
         })
+    }
+
+    /// Whether there is any thin pool.
+    pub(super) fn has_pools(&self) -> bool {
+        self.pools > 0
+    }
+
+    /// The names of the logical volumes in a thin pool.
+    pub(super) fn inside(&self, pool: &Text) -> impl Iterator<Item = &Text> {
+        let lvs = if self.inside.contains_key(pool) { Some(self.lvs.iter()) } else { None };
+        lvs.into_iter().flatten().filter(|(_, lv)| lv.pool() == Some(pool)).map(|(name, _)| name)
     }
 
     /// Adds a logical volume under a name that nothing has.
@@ -82,19 +99,22 @@ impl Vg {
     pub(super) fn take_away(&mut self, name: &Text) -> Option<Lv> {
         let lv = self.lvs.remove(name)?;
         self.taken -= lv.allocated();
+        self.pools -= u32::from(lv.data.is_none());
+        if let Some(pool) = lv.pool() {
+            one_less(&mut self.inside, pool);
+        }
         for tag in lv.tags.to_string().split(',').map(Text::from) {
-            if let Some(count) = self.tagged.get_mut(&tag) {
-                *count -= 1;
-                if *count == 0 {
-                    self.tagged.remove(&tag);
-                }
-            }
+            one_less(&mut self.tagged, &tag);
         }
         Some(lv)
     }
 
     fn count(&mut self, lv: &Lv) {
         self.taken += lv.allocated();
+        self.pools += u32::from(lv.data.is_none());
+        if let Some(pool) = lv.pool() {
+            *self.inside.entry(pool.clone()).or_default() += 1;
+        }
         for tag in lv.tags.to_string().split(',').map(Text::from) {
             *self.tagged.entry(tag).or_default() += 1;
         }
@@ -105,7 +125,8 @@ impl Vg {
         let tags: BTreeMap<Text, Text> =
             self.lvs.iter().map(|(name, lv)| (name.clone(), lv.tags.clone())).collect();
         let lvs = std::mem::take(&mut self.lvs);
-        (self.taken, self.tagged) = (0, HashMap::new());
+        (self.taken, self.pools) = (0, 0);
+        (self.tagged, self.inside) = Default::default();
         for (name, mut lv) in lvs {
             let pool = lv.data.as_ref().and_then(|data| tags.get(&data.pool));
             if let Some(tags) = pool.filter(|tags| **tags == lv.tags) {
@@ -116,13 +137,25 @@ impl Vg {
     }
 }
 
+/// Counts one less of something, and forgets it when there is none.
+fn one_less(counts: &mut HashMap<Text, u32>, of: &Text) {
+    if let Some(count) = counts.get_mut(of) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(of);
+        }
+    }
+}
+
 impl Lv {
+    /// The thin pool that it is in.
+    fn pool(&self) -> Option<&Text> {
+        self.data.as_ref().map(|data| &data.pool).filter(|pool| !pool.is_empty())
+    }
+
     /// The extents it takes from its volume group.
     fn allocated(&self) -> u32 {
-        match &self.data {
-            Some(data) if !data.pool.is_empty() => 0,
-            _ => self.extents + self.meta,
-        }
+        if self.pool().is_some() { 0 } else { self.extents + self.meta }
     }
 }
 
@@ -157,14 +190,20 @@ mod tests {
             (62, vec!["a".into()], vec!["b".into()])
         );
 
+        let data = Data { pool: "a".into(), ..Data::default() };
+        vg.add("in a".into(), Lv { data: Some(Box::new(data)), ..lv(5, "") });
         let text = serde_json::to_string(&vg).unwrap();
         let mut read: Vg = serde_json::from_str(&text).unwrap();
         read.complete();
         for vg in [&mut vg, &mut read] {
             assert_eq!((vg.free(), names(vg, "both")), (62, vec!["a".into()]));
-            assert!(vg.take_away(&"a".into()).is_some() && vg.take_away(&"b".into()).is_some());
+            assert_eq!((vg.pools, vg.inside(&"a".into()).collect::<Vec<_>>()), (2, vec![&"in a".into()]));
+            assert_eq!(vg.inside(&"b".into()).count(), 0);
+            for name in ["in a", "a", "b"] {
+                assert!(vg.take_away(&name.into()).is_some());
+            }
             assert!(vg.take_away(&"a".into()).is_none());
-            assert_eq!((vg.free(), vg.tagged.len()), (99, 0));
+            assert_eq!((vg.free(), vg.tagged.len(), vg.inside.len(), vg.has_pools()), (99, 0, 0, false));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     command::{Done, Words},
-    group::{Lv, Vg},
+    group::Vg,
     lvcreate, lvextend, report,
     state::{Disk, State},
     text::Text,
@@ -255,11 +255,7 @@ fn lvremove(state: &mut State, node: &Text, words: &Words) -> Answer {
 /// Removes a logical volume; a thin pool with all that is in it. The spare goes with the last pool.
 fn remove_one(vg: &mut Vg, vg_name: &str, key: &Text) -> Result<Vec<Text>, String> {
     let is_pool = vg.lvs.get(key).is_some_and(|lv| lv.data.is_none());
-    let mut going: Vec<Text> = vec![];
-    if is_pool {
-        let in_pool = |lv: &Lv| lv.data.as_ref().is_some_and(|data| data.pool == *key);
-        going.extend(vg.lvs.iter().filter(|(_, lv)| in_pool(lv)).map(|(name, _)| name.clone()));
-    }
+    let mut going: Vec<Text> = vg.inside(key).cloned().collect();
     going.push(key.clone());
     let mounted = |name: &&Text| {
         let data = vg.lvs.get(*name).and_then(|lv| lv.data.as_ref());
@@ -271,7 +267,7 @@ fn remove_one(vg: &mut Vg, vg_name: &str, key: &Text) -> Result<Vec<Text>, Strin
     for name in &going {
         vg.take_away(name);
     }
-    if is_pool && vg.lvs.values().all(|lv| lv.data.is_some()) {
+    if is_pool && !vg.has_pools() {
         vg.spare = 0;
     }
     Ok(going)
