@@ -16,6 +16,8 @@ const REST: Duration = Duration::from_secs(5);
 const NODES: usize = 36;
 const DEVICES: usize = 8;
 const CREATE: &str = r#"{"size":1,"durability":{"type":"replicate","replicate":{"replica":3}}}"#;
+/// How many volumes are there for certain to be copied.
+const PATTERNS: usize = 100;
 /// How many clients delete.
 const DELETERS: usize = 16;
 /// What is read, and how often in a round.
@@ -152,6 +154,7 @@ impl Bench {
     fn fill_to(&mut self, level: usize) {
         let start = Instant::now();
         if let Some(binary) = self.subject.copied_by(level) {
+            self.create(self.subject.fillers(), PATTERNS);
             self.server.take().unwrap().stop();
             let ids = copies::fill(&binary, &self.folder.path().join(DATABASE), level);
             self.volumes = ids.into_iter().map(|id| format!("/volumes/{id}")).collect();

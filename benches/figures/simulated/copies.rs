@@ -10,7 +10,7 @@ use crate::fixture::{command, run};
 
 /// Copies the volumes of a database that nobody has open until there are so many. Gives back all ids.
 pub fn fill(binary: &Path, database: &Path, volumes: usize) -> Vec<String> {
-    let exported = database.with_extension("json");
+    let exported = database.with_extension("exported");
     run(&mut tool(binary, "export", &exported, database));
     let mut all: Value = serde_json::from_slice(&std::fs::read(&exported).unwrap()).unwrap();
     let patterns: Vec<(String, Value)> = map(&mut all, "volumeentries").clone().into_iter().collect();
@@ -28,6 +28,8 @@ pub fn fill(binary: &Path, database: &Path, volumes: usize) -> Vec<String> {
     std::fs::write(&exported, all.to_string()).unwrap();
     std::fs::remove_file(database).unwrap();
     run(&mut tool(binary, "import", &exported, database));
+    // It writes no file that is there.
+    std::fs::remove_file(&exported).unwrap();
     map(&mut all, "volumeentries").keys().cloned().collect()
 }
 

@@ -1,4 +1,4 @@
-//! Finding objects by their ids, as they are now; and waiting until lists show what was just written.
+//! Finding objects by their ids, as they are now or as they were seen; and waiting until lists show what was just written.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,12 +47,14 @@ impl Face {
         self.by_id(id, |id| self.volumes.name_of(id)).await
     }
 
-    /// The volume with an id as it was seen, if clients see it.
+    /// The volume with an id as it was seen, if clients see it and it is understood.
     pub(super) fn seen_volume(&self, text: &str) -> Option<Arc<GlusterVolume>> {
         let id = text.parse::<Id>().ok().filter(|id| id.to_string() == text)?;
         let volumes = &self.intent.volumes;
         let found = volumes.get(text).or_else(|| volumes.get(&self.volumes.name_of(id)?));
-        found.filter(|volume| id_of(volume.as_ref()) == id && sees_volume(volume))
+        found.filter(|volume| {
+            id_of(volume.as_ref()) == id && sees_volume(volume) && !volumes.is_unreadable(volume)
+        })
     }
 
     /// The volume with an id, if clients see it.

@@ -122,8 +122,11 @@ pub async fn delete(face: &Face, id: &str) -> Result<Answer, Refused> {
     let Some(_slot) = face.volumes.slot(&name) else {
         return Err(Refused::busy());
     };
-    if !intent::volume::delete(&face.intent, &name, volume.uid()).await? {
-        return Err(Refused::unknown_id());
+    match intent::volume::delete(&face.intent, &name, volume.uid()).await {
+        Ok(true) => {}
+        // It has gone since it was seen; what has its name now is another one.
+        Ok(false) | Err(AskError::Store(StoreError::Conflict(_))) => return Err(Refused::unknown_id()),
+        Err(error) => return Err(error.into()),
     }
     face.seen_going(&face.intent.volumes, volume.as_ref()).await;
     Ok(face.accepted(&Ticket::Delete(Noun::Volume, name, volume.uid())))

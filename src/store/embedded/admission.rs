@@ -26,7 +26,7 @@ pub(super) enum Decision {
     Same,
 }
 
-/// Which half of the object an update may touch.
+/// Which part of the object an update may touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     /// Everything but `status`.

@@ -8,8 +8,8 @@ const APART: Duration = Duration::from_micros(800);
 /// Batches of one write in a row after which it waits no more.
 const ALONE: u32 = 8;
 
-/// What has come lately. Whoever writes one thing after the other never has to wait: nothing more can come from there
-/// before its answer. Only if something has come while a commit ran, others are about.
+/// What has come lately. Whoever is alone and writes one thing after the other does not have to wait: nothing more can
+/// come from there before its answer. Only if something has come while a commit ran, others are about.
 #[derive(Debug)]
 pub(super) struct Company {
     /// How many batches may still be alone before it is not waited any more.

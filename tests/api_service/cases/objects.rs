@@ -28,6 +28,7 @@ pub fn cases() -> Vec<Case> {
         generation_counts_changes_of_spec,
         merge_patch,
         merge_patch_with_a_stale_version,
+        patch_of_the_metadata_alone,
         json_patch,
         json_patch_that_does_not_fit,
         patch_of_nothing,
@@ -252,6 +253,29 @@ async fn merge_patch_with_a_stale_version(c: Context) {
     let stale = json!({ "metadata": { "resourceVersion": made.resource_version() }, "spec": { "size": 4 } });
     let result = c.widgets().patch(&name, &PatchParams::default(), &Patch::Merge(&stale)).await;
     refused(result, 409, "Conflict");
+    c.remove(&made).await;
+}
+
+async fn patch_of_the_metadata_alone(c: Context) {
+    let made = c.made_with("a", json!({ "size": 1, "note": "short", "owner": "me" })).await;
+    let (name, api) = (made.name_any(), c.widgets());
+    let status = Patch::Merge(json!({ "status": { "phase": "Ready" } }));
+    let before = api.patch_status(&name, &PatchParams::default(), &status).await.unwrap();
+    let add = Patch::Merge(json!({ "metadata": { "annotations": { "x/y": "z" } } }));
+    let after = api.patch(&name, &PatchParams::default(), &add).await.unwrap();
+    assert_eq!(after.annotations()["x/y"], "z");
+    assert_eq!(after.labels()["case"], c.tag);
+    let rest = |widget: &Widget| serde_json::to_value((&widget.spec, &widget.status)).unwrap();
+    assert_eq!(rest(&after), rest(&before));
+    assert_eq!(rest(&after)[1]["phase"], "Ready");
+    let again = api.patch(&name, &PatchParams::default(), &add).await.unwrap();
+    assert_eq!(version(&again), version(&after), "nothing has changed");
+    let stale = json!({ "metadata": { "resourceVersion": made.resource_version(), "annotations": null } });
+    refused(api.patch(&name, &PatchParams::default(), &Patch::Merge(&stale)).await, 409, "Conflict");
+    let without = Patch::Merge(json!({ "metadata": { "annotations": null } }));
+    let without = api.patch(&name, &PatchParams::default(), &without).await.unwrap();
+    assert!(without.annotations().is_empty());
+    assert_eq!(rest(&without), rest(&before));
     c.remove(&made).await;
 }
 
