@@ -60,7 +60,7 @@ is `benches/figures/main.rs`; it starts the release binary and asks it over loop
 `target/bench`, one file of JSON each, and in `benches/kept`: what was not measured this time stays as it was. `VOLUMES=0,1000` and
 `ROUNDS=1` make it shorter. `HEKETI_BINARY`, the path of Heketi's server, has that measured in the same run, at
 `HEKETI_VOLUMES=0,1000,10000`. To 10,000 it is filled by copies of the volumes that it made, in what it exports and
-imports again: to make them would take it hours. There creates are measured with one client only.
+imports again: to make them would take it half an hour and more. There creates are measured with one client only.
 
 Measured on {} ({}).
 ",

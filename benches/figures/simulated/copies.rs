@@ -1,5 +1,5 @@
-//! Very many volumes in the original's database. To make them takes it hours, a second for each one in the end. So it
-//! makes some; these are copied under new ids in what it exports, and imported again, all by its own commands.
+//! Very many volumes in the original's database. To make them takes it half an hour and more: the last ones
+//! a third of a second each. So it makes some; these are copied under new ids in what it exports, and imported again, all by its own commands.
 
 use std::path::Path;
 use std::process::Command;
@@ -18,7 +18,7 @@ pub fn fill(binary: &Path, database: &Path, volumes: usize) -> Vec<String> {
     for (id, volume) in patterns.iter().cycle().take(volumes.saturating_sub(patterns.len())) {
         copy(&mut all, id, volume);
     }
-    // The original looks ids up in lists that are in order.
+    // In its exports these lists are in the order of their ids.
     for (entries, list) in [("clusterentries", "/Info/volumes"), ("deviceentries", "/Bricks")] {
         for entry in map(&mut all, entries).values_mut() {
             let list = entry.pointer_mut(list).unwrap().as_array_mut().unwrap();
